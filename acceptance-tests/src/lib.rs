@@ -1,1 +1,10 @@
-//! Placeholder while the workspace is laid out.
+//! Rigs and scenarios: real terraform, real nats-server, real agents on loopback addresses.
+//!
+//! The rigs start and stop processes and lay out folders; the scenarios in `tests/` use them. Nothing here is
+//! part of what users install, and this is the only crate that may see both the provider and the agent.
+//!
+//! # Current limitations
+//! The loopback rig shows everything but what needs a machine of its own: systemd units, nftables and mounts.
+
+pub mod tools;
+pub mod workspace;
