@@ -1,1 +1,33 @@
-//! Placeholder while the workspace is laid out.
+//! Desired, observed, difference, plan and drift of one host. Pure and total.
+//!
+//! The way through this crate is the way of the data:
+//!
+//! ```text
+//! document  what a provider signed: sections with one owner and one generation each
+//! admission which of two writers wins, decided from headers alone
+//! desired   what the sections, taken together, ask of the host
+//! observed  what the host is
+//! diff      the one place where desired and observed are compared
+//! plan      differences ordered into steps        drift   differences told to people
+//! report    what an agent answers
+//! ```
+//!
+//! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
+
+pub mod admission;
+pub mod desired;
+pub mod diff;
+pub mod document;
+pub mod drift;
+pub mod lease;
+pub mod observed;
+pub mod plan;
+pub mod report;
+
+pub use desired::Desired;
+pub use diff::{Difference, diff};
+pub use document::{SectionHeader, SectionKind, SignedSection};
+pub use drift::{Drift, Finding, drift};
+pub use observed::Observed;
+pub use plan::{Plan, Step, plan};
+pub use report::Report;

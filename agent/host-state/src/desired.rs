@@ -1,0 +1,139 @@
+//! What the sections, taken together, ask of the host.
+
+use std::collections::BTreeMap;
+
+use nats_config::ServerConfig;
+
+use crate::document::{ClaimsSection, ClusterSection, GatewaySection, Release, ServerBinary, StoreSpec};
+
+/// A host's desired state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// The whole configuration, gateway block included.
+    pub config: ServerConfig,
+    /// The binary.
+    pub server: ServerBinary,
+    /// The store directory.
+    pub store: StoreSpec,
+    /// Whether the server is to run, and in which meta group.
+    pub run: Run,
+    /// Files of the current rendition with their hashes, as its manifest says; empty before the first one.
+    pub files: BTreeMap<String, DesiredFile>,
+    /// By account public key: SHA-256 of the JWT text, `iat`, tombstone.
+    pub claims: BTreeMap<String, DesiredClaim>,
+    /// The meta lineage the ledger remembers for the store; absent before the first release.
+    pub lineage: Option<String>,
+    /// Whether a meta leader was ever seen in that lineage.
+    pub formed: bool,
+    /// The store's own id as the ledger remembers it; absent before the store was first prepared.
+    pub store_id: Option<String>,
+}
+
+/// Whether the server is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Run {
+    /// Staged and kept stopped.
+    Held,
+    /// Running in this meta group.
+    Released(Release),
+}
+
+/// A file of a rendition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredFile {
+    /// SHA-256 of the content, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// An account JWT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredClaim {
+    /// The account's name.
+    pub name: String,
+    /// SHA-256 of the JWT text, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Its `iat`, seconds since 1970.
+    pub issued_at: i64,
+    /// Whether the account was deleted.
+    pub tombstone: bool,
+}
+
+/// Facts that the agent's own ledger adds to the sections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFacts {
+    /// Files of the current rendition.
+    pub files: BTreeMap<String, DesiredFile>,
+    /// See [`Desired::lineage`].
+    pub lineage: Option<String>,
+    /// See [`Desired::formed`].
+    pub formed: bool,
+    /// See [`Desired::store_id`].
+    pub store_id: Option<String>,
+}
+
+impl Desired {
+    /// Joins sections and local facts. A gateway section without a gateway listener in the cluster section changes nothing.
+    pub fn new(
+        cluster: &ClusterSection,
+        gateway: Option<&GatewaySection>,
+        claims: Option<&ClaimsSection>,
+        local: LocalFacts,
+    ) -> Desired {
+        let LocalFacts { files, lineage, formed, store_id } = local;
+        Desired {
+            config: joined_config(cluster, gateway),
+            server: cluster.server.clone(),
+            store: cluster.store.clone(),
+            run: run(cluster, gateway),
+            files,
+            claims: claims.map(desired_claims).unwrap_or_default(),
+            lineage,
+            formed,
+            store_id,
+        }
+    }
+}
+
+/// The configuration with the gateway block that both sections make together.
+pub fn joined_config(cluster: &ClusterSection, gateway: Option<&GatewaySection>) -> ServerConfig {
+    let mut config = cluster.config.clone();
+    if let (Some(listener), Some(section)) = (&cluster.gateway, gateway) {
+        let mut listener = listener.clone();
+        listener.reject_unknown = section.reject_unknown;
+        listener.remotes = section.remotes.clone();
+        listener.tls.pinned_certs = section
+            .pins
+            .iter()
+            .filter_map(|pin| nats_config::Sha256Hex::try_from(pin.clone()).ok())
+            .collect();
+        config.gateway = Some(listener);
+    }
+    config
+}
+
+/// A cluster behind a gateway runs by the gateway's release, any other by its own.
+pub fn run(cluster: &ClusterSection, gateway: Option<&GatewaySection>) -> Run {
+    let release = match &cluster.gateway {
+        Some(_) => gateway.and_then(|section| section.release.clone()),
+        None => cluster.release.clone(),
+    };
+    release.map_or(Run::Held, Run::Released)
+}
+
+fn desired_claims(section: &ClaimsSection) -> BTreeMap<String, DesiredClaim> {
+    section
+        .accounts
+        .iter()
+        .map(|(key, entry)| {
+            let claim = DesiredClaim {
+                name: entry.name.clone(),
+                sha256: crate::document::ContentHash::of(&entry.jwt).into(),
+                issued_at: entry.issued_at,
+                tombstone: entry.tombstone,
+            };
+            (key.clone(), claim)
+        })
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! What a host is: filled in by the agent's parts, compared by [`crate::diff`], never decided here.
+//!
+//! Every observation that can fail says so; a failed observation is neither equal nor absent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::StoreIdentity;
+
+/// Everything an agent saw of its host in one sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Files of the current rendition, by name (`nats-server.json`, `server.pem`, ...).
+    pub files: BTreeMap<String, FileObserved>,
+    /// The settings that the running server reports against those it was given.
+    pub running: RunningObserved,
+    /// The store directory.
+    pub store: StoreObserved,
+    /// The nats-server binary that would be started.
+    pub binary: BinaryObserved,
+    /// The nats-server process.
+    pub process: ProcessObserved,
+    /// Account JWTs in the local resolver.
+    pub claims: ClaimsObserved,
+}
+
+/// One managed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FileObserved {
+    /// No such file.
+    Missing,
+    /// There, but could not be read.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// Read.
+    Present {
+        /// SHA-256 of the content, 64 lower-case hex digits.
+        sha256: String,
+        /// Permission bits.
+        mode: u32,
+        /// The content, only of files that hold no secret and differ from what is desired.
+        text: Option<String>,
+    },
+}
+
+/// What the running server was configured with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RunningObserved {
+    /// No server runs.
+    Stopped,
+    /// It runs and did not answer.
+    Silent {
+        /// Why.
+        reason: String,
+    },
+    /// What `/varz` says.
+    Answered {
+        /// `config_digest`.
+        digest: String,
+        /// `version`.
+        version: String,
+        /// `server_name`.
+        server_name: String,
+        /// Not-after of the certificate that each listener serves, by listener, as `/varz` prints it.
+        certificates: BTreeMap<String, String>,
+    },
+}
+
+/// The store directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StoreObserved {
+    /// No such directory.
+    Missing,
+    /// There, but could not be looked at.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// Looked at.
+    Present {
+        /// Permission bits.
+        mode: u32,
+        /// The user id that owns it.
+        uid: u32,
+        /// Device and inode: another pair is another directory.
+        device: u64,
+        /// See `device`.
+        inode: u64,
+        /// The identity file.
+        identity: StoreMark,
+        /// Whether JetStream data lies in it.
+        has_data: bool,
+        /// Names of account directories in it (account public keys).
+        accounts: Vec<String>,
+    },
+}
+
+/// The identity file of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StoreMark {
+    /// No identity file.
+    Missing,
+    /// Not such a file.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// Read.
+    Found(StoreFile),
+}
+
+/// Content of the identity file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreFile {
+    /// Made once for this directory, 32 lower-case hex digits.
+    pub store: String,
+    /// Whose data.
+    pub identity: StoreIdentity,
+    /// The meta group this data belongs to; absent until first released.
+    pub meta_lineage: Option<String>,
+    /// True once a meta leader was seen.
+    pub formed: bool,
+}
+
+/// The binary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BinaryObserved {
+    /// No such file.
+    Missing {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// There, but it could not be read or run.
+    Unusable {
+        /// Where.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// Read and asked for its version.
+    Present {
+        /// Where.
+        path: String,
+        /// What `--version` says, without `v`.
+        version: String,
+        /// SHA-256, 64 lower-case hex digits.
+        sha256: String,
+    },
+}
+
+/// The process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ProcessObserved {
+    /// Not running.
+    Stopped {
+        /// How it ended, where that is known, like `signal 9` or `exit status 1: ...`.
+        last_exit: Option<String>,
+    },
+    /// Running.
+    Running {
+        /// Process id.
+        pid: u32,
+        /// Seconds since 1970 when it was started.
+        started_at: i64,
+        /// SHA-256 of the binary it was started from.
+        binary_sha256: String,
+    },
+}
+
+/// The resolver's account JWTs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClaimsObserved {
+    /// No server runs, so nothing was asked.
+    Stopped,
+    /// It runs and could not be asked.
+    Silent {
+        /// Why.
+        reason: String,
+    },
+    /// By account public key, the SHA-256 of the JWT text.
+    Answered(BTreeMap<String, ClaimObserved>),
+}
+
+/// One account JWT in the resolver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimObserved {
+    /// SHA-256 of the JWT text, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Its `iat`, seconds since 1970; absent when it cannot be decoded.
+    pub issued_at: Option<i64>,
+}

@@ -1,0 +1,250 @@
+//! The borders between the agent's three roles, as traits: front, applier, shadow.
+//!
+//! *Front* is unprivileged and owns everything that touches the network. *Applier* verifies documents, keeps the
+//! ledger, renders, switches; it opens no inet socket and asks the front through [`ServerView`] what it needs to see.
+//! *Shadow* boots a candidate in a scratch place. Here all three run in one process; on real hosts each is a process,
+//! so nothing crosses these borders but plain data. What the front says may hold or roll back a change, never
+//! authorise one: signatures are checked by the applier itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::report::{ApplyEvent, Report};
+use host_state::{Plan, SignedSection};
+use identity::{HostKeys, HostNames, Role, Trust};
+use tokio::sync::{mpsc, watch};
+
+/// Where the agent keeps its state and what it was started with. Fixed for the life of the process.
+#[derive(Debug, Clone)]
+pub struct AgentSettings {
+    /// State directory, absolute; holds claim, ledger, renditions, resolver. nats-server runs with it as working directory.
+    pub state_dir: PathBuf,
+    /// Where the agent listens.
+    pub listen: SocketAddr,
+    /// The nats-server binary named at start; absent when documents must name one.
+    pub nats_server: Option<PathBuf>,
+}
+
+/// Whether this host belongs to somebody.
+#[derive(Debug, Clone)]
+pub enum ClaimState {
+    /// Nobody's, and nothing to be claimed with: the door is shut until `nats-agent enroll`.
+    Closed,
+    /// Nobody's; may be claimed with the token it was given.
+    Open(OpenDoor),
+    /// Claimed.
+    Claimed(Arc<Claimed>),
+    /// A claim is there and cannot be read: serve nothing, change nothing, alarm.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What an unclaimed agent may be claimed with.
+#[derive(Debug, Clone)]
+pub struct OpenDoor {
+    /// Enrolment as given: host, generation, fleet CA, token (redacted in `Debug`).
+    pub enrollment: Arc<identity::Enrollment>,
+    /// Seconds since 1970 at which the token dies.
+    pub expires_at: i64,
+}
+
+/// A claim, as fsynced.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Host name.
+    pub host: String,
+    /// Enrolment generation.
+    pub generation: u32,
+    /// 32 lower-case hex digits.
+    pub claim_id: String,
+    /// The authority's public side.
+    pub trust: Trust,
+    /// Public keys of this host.
+    pub host_keys: HostKeys,
+}
+
+/// A claim that passed the proof, to be fsynced.
+#[derive(Debug, Clone)]
+pub struct NewClaim {
+    /// Enrolment generation.
+    pub generation: u32,
+    /// 32 lower-case hex digits.
+    pub claim_id: String,
+    /// The authority's public side.
+    pub trust: Trust,
+    /// Issuer certificate for this host, PEM.
+    pub issuer_pem: String,
+    /// Names and addresses of this host.
+    pub names: HostNames,
+}
+
+/// The certificate the agent's own listener serves; swapped when it renews.
+#[derive(Debug, Clone)]
+pub struct ApiIdentity {
+    /// Leaf and issuer, PEM.
+    pub chain_pem: String,
+    /// Leaf key, PKCS#8 PEM. Redacted by its own type.
+    pub key: identity::PrivateKeyPem,
+}
+
+/// Who called, by the certificate that TLS verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Role.
+    pub role: Role,
+    /// Serial of the certificate, lower-case hex.
+    pub serial: String,
+}
+
+/// What Apply was asked.
+#[derive(Debug, Clone)]
+pub struct ApplyOrder {
+    /// Sections to take in; may be none, which repairs.
+    pub sections: Vec<SignedSection>,
+    /// Stage only, or bring the host there.
+    pub mode: ApplyMode,
+    /// Lease that the caller holds; empty where none is needed.
+    pub lease_id: String,
+}
+
+/// See [`ApplyOrder::mode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyMode {
+    /// Take in, render, check; switch nothing.
+    Stage,
+    /// Bring the host to everything taken in so far.
+    Roll,
+}
+
+/// Why the applier refused or failed. Text for people; the code is chosen in one `match` by the front.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplierError {
+    /// Not claimed, or by somebody else.
+    #[error("{0}")]
+    NotClaimed(String),
+    /// Signature, authority, host, claim, hash or form of a section is wrong.
+    #[error("{0}")]
+    InvalidDocument(String),
+    /// Older, forked, or another owner's; names the other writer.
+    #[error("{0}")]
+    Conflict(String),
+    /// Somebody else holds the lease; names the holder.
+    #[error("{0}")]
+    Leased(String),
+    /// The ledger cannot be read: changes are frozen.
+    #[error("{0}")]
+    Frozen(String),
+    /// Anything else, with its chain of causes.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A lease wish.
+#[derive(Debug, Clone)]
+pub struct LeaseOrder {
+    /// 32 lower-case hex digits.
+    pub lease_id: String,
+    /// Who asks.
+    pub holder: String,
+    /// What is wanted.
+    pub action: LeaseAction,
+    /// Wanted life in milliseconds.
+    pub ttl_ms: u32,
+    /// Signature under the document key over `nats-agent/lease/v1`, base64.
+    pub signature: String,
+}
+
+/// See [`LeaseOrder::action`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseAction {
+    /// Get it.
+    Acquire,
+    /// Keep it.
+    Renew,
+    /// Give it back.
+    Release,
+}
+
+/// A lease answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseAnswer {
+    /// Whether the asker holds it now.
+    pub granted: bool,
+    /// Who holds it; empty when nobody does.
+    pub holder: String,
+    /// Milliseconds until it ends.
+    pub remaining_ms: u32,
+}
+
+/// What the front asks of the applier.
+#[async_trait]
+pub trait Applier: Send + Sync + 'static {
+    /// Whose host this is; changes are seen through the receiver.
+    fn claim_state(&self) -> watch::Receiver<ClaimState>;
+    /// The certificate for the agent's own listener; `None` until claimed.
+    fn api_identity(&self) -> watch::Receiver<Option<Arc<ApiIdentity>>>;
+    /// Public keys of this host, made at first start.
+    fn host_keys(&self) -> HostKeys;
+    /// The leaf key before a claim, so that the unclaimed listener can present it self-signed.
+    fn leaf_key(&self) -> identity::PrivateKeyPem;
+    /// Makes a claim last: fsynced, token burnt. The same claim again is a no-op.
+    async fn bind(&self, claim: NewClaim) -> Result<(), ApplierError>;
+    /// A fresh sweep.
+    async fn observe(&self) -> Result<Report, ApplierError>;
+    /// Sections in the ledger, newest taken in.
+    async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError>;
+    /// What an apply would do.
+    async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ApplierError>;
+    /// Does it. Events end with `Finished`, except when it is refused with an error before anything was done.
+    async fn apply(
+        &self,
+        order: ApplyOrder,
+        caller: Caller,
+        events: mpsc::Sender<ApplyEvent>,
+    ) -> Result<(), ApplierError>;
+    /// Grants, renews or releases the lease.
+    async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ApplierError>;
+    /// Takes in a claims section that a peer had; verified like any other. True when it was newer.
+    async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError>;
+    /// Stops nats-server in order and returns when it is down (the process is about to end).
+    async fn shut_down(&self);
+}
+
+/// What the applier asks of the front about the local nats-server and its neighbours. Observation only,
+/// but for [`ServerView::push_claim`], which carries a JWT that only the operator can have signed.
+#[async_trait]
+pub trait ServerView: Send + Sync + 'static {
+    /// `/varz` of the server that listens for monitoring at `monitor`.
+    async fn running(&self, monitor: SocketAddr) -> RunningObserved;
+    /// `/healthz` with the given query (`js-server-only=true`, `js-meta-only=true`), Ok when 200.
+    async fn healthz(&self, monitor: SocketAddr, query: &str) -> Result<(), String>;
+    /// Account JWTs in the local resolver, through the agent's system user.
+    async fn resolver(&self, server: &LocalServer) -> ClaimsObserved;
+    /// Pushes one account JWT to the local resolver and waits for this server's answer.
+    async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String>;
+    /// SHA-256 of the leaf that is served at a route or gateway port (TLS at once), or at a client port after INFO.
+    async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String>;
+    /// Answers on these ports while the server is held, so that others can test reachability; an empty list lets go.
+    async fn hold_ports(&self, ports: &[SocketAddr]) -> BTreeMap<SocketAddr, Result<(), String>>;
+}
+
+/// How to reach the local nats-server as the agent's system user.
+#[derive(Debug, Clone)]
+pub struct LocalServer {
+    /// Client listener.
+    pub client: SocketAddr,
+    /// Name to verify its certificate by.
+    pub address: IpAddr,
+    /// Host CA certificate, PEM.
+    pub host_ca_pem: String,
+    /// JWT of the agent's system user.
+    pub user_jwt: String,
+    /// Key of the agent's system user. Redacted by its own type.
+    pub user_key: Arc<identity::UserKey>,
+}
