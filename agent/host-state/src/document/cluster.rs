@@ -19,6 +19,8 @@ pub struct ClusterSection {
     pub host: String,
     /// Which rules hold.
     pub profile: Profile,
+    /// The authority's public side with its generations, as canonical JSON of `identity::Trust`.
+    pub trust: serde_json::Value,
     /// The nats-server binary.
     pub server: ServerBinary,
     /// The whole configuration but the gateway block, which joins with the `gateway` section.
