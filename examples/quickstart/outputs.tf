@@ -3,11 +3,6 @@ output "servers" {
   value       = { for server in data.nats_supercluster.global.servers : server.name => "${server.cluster} ${server.version}" }
 }
 
-output "meta_leader" {
-  description = "The server that leads the JetStream meta group."
-  value       = data.nats_supercluster.global.meta_leader
-}
-
 output "healthy" {
   description = "Deep health: meta group, stream replicas, routes and gateways, not only `/healthz`."
   value       = data.nats_supercluster.global.healthy
