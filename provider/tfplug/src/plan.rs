@@ -1,0 +1,1 @@
+//! Placeholder of the planning rules.
