@@ -1,0 +1,1 @@
+//! Changes of the claims section: read, merge, sign, push.

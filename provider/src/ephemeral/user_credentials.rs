@@ -1,0 +1,1 @@
+//! The `nats_user_credentials` ephemeral resource.

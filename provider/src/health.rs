@@ -1,0 +1,1 @@
+//! Deep health of a system, judged apart from asking.

@@ -1,0 +1,1 @@
+//! JetStream and `$SYS` requests through the agents' tunnel.

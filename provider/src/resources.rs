@@ -1,0 +1,8 @@
+//! Managed resources, one file each. A file parses its block once, plans without dialling, and hands the work on.
+
+pub mod account;
+pub mod authority;
+pub mod cluster;
+pub mod gateway;
+pub mod stream;
+pub mod user;

@@ -1,0 +1,1 @@
+//! The `nats_user` resource.
