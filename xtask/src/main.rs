@@ -1,2 +1,41 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`. Reads the command line and nothing else.
+#![expect(clippy::print_stdout, reason = "what these commands find goes to the terminal")]
+
+mod check_layers;
+mod tools;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find nats-server (fetching the pinned version when it is missing) and terraform, and print where they are.
+    Tools,
+    /// Check what may depend on what, that pure code stays pure, and how files are named and opened.
+    CheckLayers,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Tools => tools::run(),
+        Command::CheckLayers => check_layers::run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}
