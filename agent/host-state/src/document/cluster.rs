@@ -41,6 +41,9 @@ pub struct ClusterSection {
     pub on_drift: OnDrift,
     /// Lets the server start. Absent: held. Always absent when `gateway` is present: the gateway releases.
     pub release: Option<Release>,
+    /// What the person declared, in the provider's own words, so that an import finds it again. The agent keeps it
+    /// and reads nothing in it; a change of it alone changes nothing on the host.
+    pub declared: serde_json::Value,
 }
 
 impl Section for ClusterSection {

@@ -23,6 +23,8 @@ pub struct GatewaySection {
     pub hosts: BTreeMap<String, GatewayHost>,
     /// Lets the servers start. Absent: stop and hold.
     pub release: Option<Release>,
+    /// What the person declared, as in [`super::ClusterSection::declared`].
+    pub declared: serde_json::Value,
 }
 
 impl Section for GatewaySection {
