@@ -19,6 +19,12 @@ pub struct Desired {
     pub run: Run,
     /// Files of the current rendition with their hashes, as its manifest says; empty before the first one.
     pub files: BTreeMap<String, DesiredFile>,
+    /// What the current rendition was made from; absent before the first one. Behind [`Desired::config`] where a
+    /// change is to come, and in its lists of addresses until the server restarts for another reason.
+    pub rendered: Option<ServerConfig>,
+    /// Not-after of the leaf in the current rendition, as `/varz` prints it (RFC 3339, UTC, whole seconds); absent
+    /// where it is unknown, and then what is served is not compared.
+    pub leaf_not_after: Option<String>,
     /// By account public key: SHA-256 of the JWT text, `iat`, tombstone.
     pub claims: BTreeMap<String, DesiredClaim>,
     /// The meta lineage the ledger remembers for the store; absent before the first release.
@@ -63,8 +69,12 @@ pub struct DesiredClaim {
 /// Facts that the agent's own ledger adds to the sections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFacts {
-    /// Files of the current rendition.
+    /// See [`Desired::files`].
     pub files: BTreeMap<String, DesiredFile>,
+    /// See [`Desired::rendered`].
+    pub rendered: Option<ServerConfig>,
+    /// See [`Desired::leaf_not_after`].
+    pub leaf_not_after: Option<String>,
     /// See [`Desired::lineage`].
     pub lineage: Option<String>,
     /// See [`Desired::formed`].
@@ -81,13 +91,15 @@ impl Desired {
         claims: Option<&ClaimsSection>,
         local: LocalFacts,
     ) -> Desired {
-        let LocalFacts { files, lineage, formed, store_id } = local;
+        let LocalFacts { files, rendered, leaf_not_after, lineage, formed, store_id } = local;
         Desired {
             config: joined_config(cluster, gateway),
             server: cluster.server.clone(),
             store: cluster.store.clone(),
             run: run(cluster, gateway),
             files,
+            rendered,
+            leaf_not_after,
             claims: claims.map(desired_claims).unwrap_or_default(),
             lineage,
             formed,

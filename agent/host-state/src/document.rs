@@ -78,7 +78,10 @@ impl TryFrom<String> for ContentHash {
         if text.len() == 64 && text.bytes().all(hex) {
             Ok(ContentHash(text))
         } else {
-            Err(format!("a content hash is 64 lower-case hex digits, found {} characters", text.chars().count()))
+            Err(format!(
+                "a content hash is 64 lower-case hex digits, found {} characters",
+                text.chars().count()
+            ))
         }
     }
 }

@@ -15,11 +15,14 @@
 //! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
 
 pub mod admission;
+mod configuration;
 pub mod desired;
 pub mod diff;
 pub mod document;
 pub mod drift;
+pub mod layout;
 pub mod lease;
+pub mod merge;
 pub mod observed;
 pub mod plan;
 pub mod report;

@@ -1,0 +1,288 @@
+//! Desired compared with observed. Written once: [`crate::plan`] orders the result into steps, [`crate::drift`]
+//! tells it to people.
+//!
+//! An observation that failed is a [`Difference`] of its own, never equality and never absence. A difference is
+//! either drift, which some step removes, or a finding, which a person has to look at; [`Difference::told`] says
+//! which, and while one that [`blocks_start`](Difference::blocks_start) stands, a stopped server is not drift.
+//! Neither content of keys nor whole JWTs get into a difference.
+
+mod claims;
+mod files;
+mod process;
+mod store;
+mod told;
+
+use nats_config::SettingDifference;
+
+use crate::desired::Desired;
+use crate::observed::Observed;
+
+/// One place where a host is not what it should be, or could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// Nothing was rendered yet.
+    RenditionMissing,
+    /// The current rendition was made from other settings. Deferred ones are not among them.
+    RenditionOutdated {
+        /// What changes, found as rendered.
+        settings: Vec<SettingDifference>,
+    },
+    /// The configuration file was edited; it can be read as JSON.
+    ConfigurationEdited {
+        /// What was edited, found as on disk.
+        settings: Vec<SettingDifference>,
+    },
+    /// A file of the rendition is gone.
+    FileMissing {
+        /// Its name.
+        file: String,
+    },
+    /// A file of the rendition has other content.
+    FileChanged {
+        /// Its name.
+        file: String,
+        /// SHA-256 of what it should be.
+        desired: String,
+        /// SHA-256 of what it is.
+        found: String,
+    },
+    /// A file of the rendition has other permission bits.
+    FileMode {
+        /// Its name.
+        file: String,
+        /// Permission bits as they should be.
+        desired: u32,
+        /// Permission bits as they are.
+        found: u32,
+    },
+    /// A file of the rendition could not be read.
+    FileUnreadable {
+        /// Its name.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// The running server holds another configuration than the rendition.
+    RunningOther {
+        /// Digest as it should be.
+        desired: String,
+        /// Digest that the server says.
+        found: String,
+    },
+    /// A listener serves another certificate than the one in the file.
+    CertificateNotServed {
+        /// The listener.
+        listener: String,
+        /// Not-after of the certificate in the file.
+        desired: String,
+        /// Not-after of the one that is served.
+        found: String,
+    },
+    /// The server runs and does not answer.
+    RunningSilent {
+        /// Why.
+        reason: String,
+    },
+    /// Another server answers where this host's should.
+    RunningStranger {
+        /// Server name as it should be.
+        desired: String,
+        /// Server name that answered.
+        found: String,
+    },
+    /// The store directory was never prepared, or its identity file has to be written.
+    StoreUnmarked(StoreUnmarked),
+    /// The store directory has other permission bits.
+    StoreMode {
+        /// Permission bits as they should be.
+        desired: u32,
+        /// Permission bits as they are.
+        found: u32,
+    },
+    /// The store cannot be this host's, or not safely: nothing is started on it.
+    StoreDanger(StoreDanger),
+    /// The binary to install is not there, or another one is in its place.
+    BinaryToInstall {
+        /// Version and checksum as they should be.
+        desired: String,
+        /// What is there; absent when nothing is.
+        found: Option<String>,
+    },
+    /// The binary is not what it should be, and is not the agent's to install.
+    BinaryForeign {
+        /// What is wrong.
+        problem: String,
+        /// Whether it cannot be started at all.
+        unusable: bool,
+    },
+    /// Released, and not running.
+    ProcessStopped {
+        /// How it ended, where that is known.
+        last_exit: Option<String>,
+    },
+    /// Held, and running.
+    ProcessRunning {
+        /// Its process id.
+        pid: u32,
+    },
+    /// Running from another binary than the one it would be started from.
+    ProcessOldBinary {
+        /// SHA-256 of the binary it would be started from.
+        desired: String,
+        /// SHA-256 of the binary it runs from.
+        found: String,
+    },
+    /// The resolver could not be asked.
+    ClaimsSilent {
+        /// Why.
+        reason: String,
+    },
+    /// The resolver has not the JWT it should have for one account.
+    Claim {
+        /// Account public key.
+        account: String,
+        /// Account name; the key where nobody knows a name.
+        name: String,
+        /// What it is.
+        problem: ClaimProblem,
+    },
+}
+
+/// Why the store's identity file has to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreUnmarked {
+    /// The directory does not exist yet and nothing was ever in it.
+    NoDirectory,
+    /// The directory is there, without an identity file.
+    NoIdentity,
+    /// The identity file is damaged and the data is this host's.
+    Damaged,
+    /// The identity file does not name the meta group yet, or not that it has formed.
+    NoLineage,
+}
+
+/// Why nothing is started on a store. A person has to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreDanger {
+    /// The directory is gone, although data of this host was in it: a disk is not mounted.
+    Gone {
+        /// The directory.
+        directory: String,
+    },
+    /// The directory is empty, although data of this host was in it: another disk is mounted, or none.
+    Emptied {
+        /// The directory.
+        directory: String,
+    },
+    /// It could not be looked at.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// The identity file names another system or server.
+    Another {
+        /// What differs.
+        field: &'static str,
+        /// What it should be.
+        desired: String,
+        /// What it is.
+        found: String,
+    },
+    /// There is data and no identity file that says whose.
+    Unknown {
+        /// The directory.
+        directory: String,
+    },
+    /// There is data of accounts, and this system's account is not among them.
+    OtherAccounts {
+        /// System account as it should be.
+        desired: String,
+        /// Account directories that are there.
+        found: Vec<String>,
+    },
+    /// The data belongs to another meta group; meta groups that meet delete each other's streams.
+    Lineage {
+        /// Meta lineage that is asked for.
+        desired: String,
+        /// Meta lineage of the data, or of the ledger.
+        found: String,
+    },
+}
+
+/// What is wrong with one account in the resolver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimProblem {
+    /// No JWT.
+    Missing,
+    /// A JWT that was issued before.
+    Older {
+        /// `iat` as it should be.
+        desired: i64,
+        /// `iat` as it is; absent when it cannot be decoded.
+        found: Option<i64>,
+    },
+    /// A JWT of the same second and another content.
+    Changed {
+        /// SHA-256 as it should be.
+        desired: String,
+        /// SHA-256 as it is.
+        found: String,
+    },
+    /// A deleted account that still has rights.
+    Alive,
+    /// A JWT that was issued later than the newest one that this host knows. Never pushed over.
+    Newer {
+        /// `iat` as it should be.
+        desired: i64,
+        /// `iat` as it is.
+        found: i64,
+    },
+    /// An account that no section names.
+    Unknown,
+}
+
+/// Every difference between what the host should be and what it is. Empty when there is none.
+pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    differences.extend(files::rendition(desired, &observed.process));
+    differences.extend(files::files(desired, &observed.files));
+    differences.extend(store::store(desired, &observed.store));
+    differences.extend(process::binary(desired, &observed.binary));
+    let is_blocked = differences.iter().any(Difference::blocks_start);
+    differences.extend(process::process(desired, observed, is_blocked));
+    differences.extend(process::running(desired, &observed.running));
+    differences.extend(claims::claims(desired, &observed.claims));
+    differences
+}
+
+impl Difference {
+    /// Whether no server may be started while this stands.
+    pub fn blocks_start(&self) -> bool {
+        match self {
+            Difference::StoreDanger(_) => true,
+            Difference::BinaryForeign { unusable, .. } => *unusable,
+            Difference::RenditionMissing
+            | Difference::RenditionOutdated { .. }
+            | Difference::ConfigurationEdited { .. }
+            | Difference::FileMissing { .. }
+            | Difference::FileChanged { .. }
+            | Difference::FileMode { .. }
+            | Difference::FileUnreadable { .. }
+            | Difference::RunningOther { .. }
+            | Difference::CertificateNotServed { .. }
+            | Difference::RunningSilent { .. }
+            | Difference::RunningStranger { .. }
+            | Difference::StoreUnmarked(_)
+            | Difference::StoreMode { .. }
+            | Difference::BinaryToInstall { .. }
+            | Difference::ProcessStopped { .. }
+            | Difference::ProcessRunning { .. }
+            | Difference::ProcessOldBinary { .. }
+            | Difference::ClaimsSilent { .. }
+            | Difference::Claim { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Each difference in the words of people: drift, which apply removes, or a finding, which it cannot.
+
+use nats_config::SettingDifference;
+
+use super::process::short;
+use super::{ClaimProblem, Difference, StoreDanger, StoreUnmarked};
+use crate::drift::{Drift, Finding};
+use crate::layout;
+
+impl Difference {
+    /// What people are told: every drift of it, at least one.
+    ///
+    /// # Errors
+    /// The finding, when no step removes it.
+    pub fn told(&self) -> Result<Vec<Drift>, Finding> {
+        match self {
+            Difference::RenditionMissing => Ok(one("configuration", None, Some("rendered"), None)),
+            Difference::RenditionOutdated { settings } | Difference::ConfigurationEdited { settings } => {
+                Ok(settings.iter().map(setting).collect())
+            }
+            Difference::FileMissing { file } => {
+                Ok(one(item_of(file), Some(file), Some("the file of the rendition"), None))
+            }
+            Difference::FileChanged { file, desired, found } => {
+                Ok(one(item_of(file), Some(file), Some(&short(desired)), Some(&short(found))))
+            }
+            Difference::FileMode { file, desired, found } => {
+                Ok(one(item_of(file), Some(file), Some(&mode(*desired)), Some(&mode(*found))))
+            }
+            Difference::FileUnreadable { file, reason } => Err(finding(
+                item_of(file),
+                format!("`{file}` cannot be read: {reason}"),
+                "let the agent's user read the state directory, then plan again",
+            )),
+            Difference::RunningOther { desired, found } => {
+                Ok(one("running", Some("config_digest"), Some(&digest(desired)), Some(&digest(found))))
+            }
+            Difference::CertificateNotServed { listener, desired, found } => Ok(one(
+                "running",
+                Some(&format!("certificate of {listener}")),
+                Some(&format!("valid until {desired}")),
+                Some(&format!("valid until {found}")),
+            )),
+            Difference::RunningSilent { reason } => Err(finding(
+                "running",
+                format!("nats-server runs and does not answer on its monitoring port: {reason}"),
+                "look at the server's log; restart it when it hangs",
+            )),
+            Difference::RunningStranger { desired, found } => Err(finding(
+                "running",
+                format!("server `{found}` answers on the monitoring port of `{desired}`"),
+                "stop the other server or give it another port",
+            )),
+            Difference::StoreUnmarked(why) => {
+                Ok(one("store", Some(layout::STORE_IDENTITY_FILE), Some("this host's"), unmarked(*why)))
+            }
+            Difference::StoreMode { desired, found } => {
+                Ok(one("store", Some("mode"), Some(&mode(*desired)), Some(&mode(*found))))
+            }
+            Difference::StoreDanger(danger) => Err(store(danger)),
+            Difference::BinaryToInstall { desired, found } => {
+                Ok(one("binary", None, Some(desired), found.as_deref()))
+            }
+            Difference::BinaryForeign { problem, unusable: _ } => Err(finding(
+                "binary",
+                problem.clone(),
+                "install the version that `server` names, or name the one that is installed",
+            )),
+            Difference::ProcessStopped { last_exit } => {
+                let found =
+                    last_exit.as_ref().map_or("stopped".to_owned(), |exit| format!("stopped ({exit})"));
+                Ok(one("process", None, Some("running"), Some(&found)))
+            }
+            Difference::ProcessRunning { pid } => {
+                Ok(one("process", None, Some("held"), Some(&format!("running (pid {pid})"))))
+            }
+            Difference::ProcessOldBinary { desired, found } => {
+                Ok(one("process", Some("binary"), Some(&short(desired)), Some(&short(found))))
+            }
+            Difference::ClaimsSilent { reason } => Err(finding(
+                "claims",
+                format!("the account resolver could not be asked: {reason}"),
+                "wait until the server answers, then plan again",
+            )),
+            Difference::Claim { account, name, problem } => claim(account, name, problem),
+        }
+    }
+}
+
+fn one(item: &str, setting: Option<&str>, desired: Option<&str>, found: Option<&str>) -> Vec<Drift> {
+    vec![Drift {
+        item: item.to_owned(),
+        setting: setting.map(str::to_owned),
+        desired: desired.map(str::to_owned),
+        found: found.map(str::to_owned),
+    }]
+}
+
+fn finding(item: &str, problem: String, remedy: &str) -> Finding {
+    Finding { item: item.to_owned(), problem, remedy: remedy.to_owned() }
+}
+
+/// The word for what a file of a rendition is.
+fn item_of(file: &str) -> &'static str {
+    match file {
+        layout::CERT_FILE | layout::CA_FILE => "certificate",
+        layout::KEY_FILE => "key",
+        _ => "configuration",
+    }
+}
+
+/// `nats-config` has hidden what may be secret and shortened what is long.
+fn setting(difference: &SettingDifference) -> Drift {
+    let SettingDifference { setting, desired, found } = difference;
+    Drift {
+        item: "configuration".to_owned(),
+        setting: Some(setting.clone()),
+        desired: desired.clone(),
+        found: found.clone(),
+    }
+}
+
+fn mode(bits: u32) -> String {
+    format!("mode {bits:04o}")
+}
+
+fn digest(digest: &str) -> String {
+    short(digest.strip_prefix("sha256:").unwrap_or(digest))
+}
+
+/// What is there instead of the identity file; absent when nothing is.
+fn unmarked(why: StoreUnmarked) -> Option<&'static str> {
+    match why {
+        StoreUnmarked::NoDirectory | StoreUnmarked::NoIdentity => None,
+        StoreUnmarked::Damaged => Some("damaged"),
+        StoreUnmarked::NoLineage => Some("without this meta group"),
+    }
+}
+
+fn store(danger: &StoreDanger) -> Finding {
+    let (problem, remedy) = match danger {
+        StoreDanger::Gone { directory } => (
+            format!("store directory `{directory}` is gone, this host has data in it"),
+            "mount the disk; where it is lost, enrol the host anew so that it joins empty",
+        ),
+        StoreDanger::Emptied { directory } => (
+            format!("store directory `{directory}` is empty, this host has data in it"),
+            "mount the right disk; where it is lost, enrol the host anew so that it joins empty",
+        ),
+        StoreDanger::Unreadable { reason } => (
+            format!("the store directory cannot be looked at: {reason}"),
+            "let the agent's user read the store directory, then plan again",
+        ),
+        StoreDanger::Another { field, desired, found } => (
+            format!("the store belongs to {field} `{found}`, not to `{desired}`"),
+            "mount this host's disk, or name another `store_dir`; nothing is started on it and nothing deleted",
+        ),
+        StoreDanger::Unknown { directory } => (
+            format!("there is data in store directory `{directory}` and nothing says whose"),
+            "name an empty `store_dir`, or move the data away; nothing is started on it and nothing deleted",
+        ),
+        StoreDanger::OtherAccounts { desired, found } => (
+            format!(
+                "the store holds data of {} account(s), like `{}`, and not of system account `{desired}`",
+                found.len(),
+                found.first().map_or("", String::as_str)
+            ),
+            "mount this host's disk, or name another `store_dir`; nothing is started on it and nothing deleted",
+        ),
+        StoreDanger::Lineage { desired, found } => (
+            format!("the store belongs to meta group `{found}`, the release is into `{desired}`"),
+            "formed systems are never merged: release into the meta group of the data, or use an empty `store_dir`",
+        ),
+    };
+    finding("store", problem, remedy)
+}
+
+fn claim(account: &str, name: &str, problem: &ClaimProblem) -> Result<Vec<Drift>, Finding> {
+    let drift = |desired: &str, found: Option<&str>| Ok(one("claims", Some(name), Some(desired), found));
+    match problem {
+        ClaimProblem::Missing => drift("known to the server", None),
+        ClaimProblem::Older { desired, found } => {
+            let found =
+                found.map_or("a JWT that cannot be decoded".to_owned(), |found| format!("issued at {found}"));
+            drift(&format!("issued at {desired}"), Some(&found))
+        }
+        ClaimProblem::Changed { desired, found } => drift(&short(desired), Some(&short(found))),
+        ClaimProblem::Alive => drift("deleted", Some("alive")),
+        ClaimProblem::Newer { desired, found } => Err(finding(
+            "claims",
+            format!(
+                "the server has a JWT of account `{name}` issued at {found}, newer than the one issued at {desired} \
+                 that this host knows"
+            ),
+            "somebody else writes this account, or this host missed a change: apply again from the newest state",
+        )),
+        ClaimProblem::Unknown => Err(finding(
+            "claims",
+            format!("the server knows account `{account}`, which nobody declares"),
+            "import it as `nats_account`, or delete it with the operator's key",
+        )),
+    }
+}

@@ -1,0 +1,132 @@
+//! File names below a state directory, and the ports that are used when nobody says otherwise. The one place for both.
+//!
+//! Names of nats-server's own files are relative to the state directory, which is the server's working directory,
+//! so that a candidate can be checked byte for byte in a trial directory whose `current` points to it.
+
+/// Symlink to the rendition that holds now.
+pub const CURRENT: &str = "current";
+/// Directory of renditions, one numbered directory each.
+pub const RENDITIONS: &str = "renditions";
+/// End of the name of a candidate that was rendered and not yet switched to, like `000008.trial`.
+pub const TRIAL_SUFFIX: &str = ".trial";
+/// Directory in which candidates are checked; holds a `current` of its own and nothing that lasts.
+pub const TRIAL: &str = "trial";
+
+/// nats-server configuration, in a rendition.
+pub const CONFIG_FILE: &str = "nats-server.json";
+/// Leaf and issuer certificate, in a rendition.
+pub const CERT_FILE: &str = "server.pem";
+/// Leaf key, in a rendition.
+pub const KEY_FILE: &str = "server-key.pem";
+/// Host CA certificate, in a rendition.
+pub const CA_FILE: &str = "ca.pem";
+/// SHA-256 and mode of each other file, in a rendition.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// The [`ServerConfig`](nats_config::ServerConfig) that a rendition was made from, as JSON, in a rendition.
+pub const MODEL_FILE: &str = "model.json";
+
+/// [`CONFIG_FILE`] as nats-server is started with it.
+pub const CONFIG_PATH: &str = "current/nats-server.json";
+/// [`CERT_FILE`] as the configuration names it.
+pub const CERT_PATH: &str = "current/server.pem";
+/// [`KEY_FILE`] as the configuration names it.
+pub const KEY_PATH: &str = "current/server-key.pem";
+/// [`CA_FILE`] as the configuration names it.
+pub const CA_PATH: &str = "current/ca.pem";
+
+/// Permission bits of [`KEY_FILE`] and of every other file that holds a secret.
+pub const SECRET_MODE: u32 = 0o600;
+/// Permission bits of files that hold none.
+pub const PUBLIC_MODE: u32 = 0o644;
+/// Permission bits of directories of the state directory.
+pub const DIRECTORY_MODE: u32 = 0o700;
+
+/// Directory of nats-server's full resolver: account JWTs.
+pub const RESOLVER: &str = "resolver";
+/// Process id of the running nats-server, written by itself.
+pub const PID_FILE: &str = "nats-server.pid";
+/// Process id, start time and binary of the child, written by the agent so that a restarted agent finds it again.
+pub const CHILD_FILE: &str = "child.json";
+/// nats-server's log.
+pub const LOG_FILE: &str = "nats-server.log";
+/// Directory of nats-server binaries that the agent installed, one directory for each version and checksum.
+pub const BINARIES: &str = "binaries";
+
+/// Directory of the ledger: one file a section.
+pub const LEDGER: &str = "ledger";
+/// The change that is under way; absent when none is.
+pub const INTENT_FILE: &str = "intent.json";
+/// What the agent made of OS randomness at its first start. Secret.
+pub const HOST_SECRET_FILE: &str = "host-secret.json";
+/// Whose host it is; absent until claimed.
+pub const CLAIM_FILE: &str = "claim.json";
+/// What the host may be claimed with; after a claim, which enrolment was burnt.
+pub const ENROLLMENT_FILE: &str = "enrollment.json";
+/// The lease that keeps two applies apart; absent when nobody holds it.
+pub const LEASE_FILE: &str = "lease.json";
+
+/// File in the store directory that says whose data it is, beside nats-server's own `jetstream` directory.
+pub const STORE_IDENTITY_FILE: &str = "nats-agent-store.json";
+/// Directory that nats-server appends to its store directory.
+/// Source: nats-server 2.15.1 server/jetstream.go (`JetStreamStoreDir`).
+pub const STORE_DATA: &str = "jetstream";
+
+/// Port of clients.
+pub const CLIENT_PORT: u16 = 4222;
+/// Port of routes.
+pub const CLUSTER_PORT: u16 = 5222;
+/// Port of gateways.
+pub const GATEWAY_PORT: u16 = 7222;
+/// nats-server's monitoring port, on loopback only.
+pub const MONITOR_PORT: u16 = 8222;
+/// The agent's `/metrics`.
+pub const METRICS_PORT: u16 = 7777;
+/// The agent.
+pub const AGENT_PORT: u16 = 8442;
+
+/// Name of a rendition's directory below [`RENDITIONS`], like `000008`.
+pub fn rendition_name(number: u64) -> String {
+    format!("{number:06}")
+}
+
+/// Name of a candidate's directory below [`RENDITIONS`], like `000008.trial`.
+pub fn candidate_name(number: u64) -> String {
+    format!("{number:06}{TRIAL_SUFFIX}")
+}
+
+/// The number of a rendition's directory; `None` for candidates and for anything else.
+pub fn rendition_number(name: &str) -> Option<u64> {
+    let is_ours = name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let number = name.parse().ok().filter(|_| is_ours)?;
+    (rendition_name(number) == name).then_some(number)
+}
+
+/// A section's file below [`LEDGER`], like `cluster.json`.
+pub fn ledger_file(section: crate::SectionKind) -> String {
+    format!("{section}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_current_and_file() {
+        for (path, file) in
+            [(CONFIG_PATH, CONFIG_FILE), (CERT_PATH, CERT_FILE), (KEY_PATH, KEY_FILE), (CA_PATH, CA_FILE)]
+        {
+            assert_eq!(path, format!("{CURRENT}/{file}"));
+        }
+    }
+
+    #[test]
+    fn only_names_that_we_wrote_are_renditions() {
+        for number in [0, 8, 999_999, 1_000_000, u64::MAX] {
+            assert_eq!(rendition_number(&rendition_name(number)), Some(number));
+            assert_eq!(rendition_number(&candidate_name(number)), None);
+        }
+        for other in ["", "8", "0000008", "+00008", "current", "00000８"] {
+            assert_eq!(rendition_number(other), None, "{other}");
+        }
+    }
+}
