@@ -6,5 +6,6 @@
 //! # Current limitations
 //! The loopback rig shows everything but what needs a machine of its own: systemd units, nftables and mounts.
 
+pub mod rig;
 pub mod tools;
 pub mod workspace;

@@ -1,0 +1,11 @@
+//! Everything a scenario stands on: addresses of its own, processes that end with it, terraform and agents.
+//!
+//! A scenario usually claims a [`loopback::Block`], lays out an [`agents::Fleet`] on it, writes configuration into
+//! a [`terraform::Workspace`] and looks at what comes of it.
+
+pub mod agents;
+pub mod binaries;
+pub mod loopback;
+pub mod process;
+pub mod terraform;
+pub mod wait;

@@ -1,0 +1,213 @@
+//! A fleet of agents on loopback addresses: one process and one state folder per host, as if each were a machine.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::binaries;
+use super::loopback::{AGENT_PORT, Block, Folder};
+use super::process::Process;
+use super::wait::wait_until;
+use crate::tools;
+
+/// Hosts, laid out in clusters; their agents run once they are started.
+///
+/// Dropping it ends every agent and everything the agents started.
+#[derive(Debug)]
+pub struct Fleet {
+    // Fields drop in order: processes before their folder and addresses.
+    hosts: Vec<Host>,
+    folder: Folder,
+    _block: Block,
+}
+
+/// One host and its agent.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    cluster: String,
+    address: Ipv4Addr,
+    folder: PathBuf,
+    agent: Option<Process>,
+}
+
+impl Fleet {
+    /// Lays out hosts `<cluster>-1`, `<cluster>-2` and so on for each `(cluster, number of hosts)`. Starts nothing.
+    ///
+    /// # Errors
+    /// When there are no hosts or more than 254, or no block of addresses is free.
+    pub fn lay_out(clusters: &[(&str, usize)]) -> Result<Self> {
+        let total: usize = clusters.iter().map(|(_, size)| size).sum();
+        let total = u8::try_from(total).context("more hosts than a block holds")?;
+        let block = Block::claim(total)?;
+        let folder = Folder::new("fleet")?;
+        let names =
+            clusters.iter().flat_map(|(cluster, size)| (1..=*size).map(move |number| (cluster, number)));
+        let mut hosts = Vec::new();
+        for ((cluster, number), index) in names.zip(1..=total) {
+            let name = format!("{cluster}-{number}");
+            let own = folder.path().join(&name);
+            fs::create_dir(&own).with_context(|| format!("create the folder of host `{name}`"))?;
+            hosts.push(Host {
+                name,
+                cluster: (*cluster).to_owned(),
+                address: block.address(index),
+                folder: own,
+                agent: None,
+            });
+        }
+        Ok(Self { hosts, folder, _block: block })
+    }
+
+    /// Three clusters of three hosts each: `east`, `west` and `north`.
+    ///
+    /// # Errors
+    /// As [`Fleet::lay_out`].
+    pub fn supercluster() -> Result<Self> {
+        Self::lay_out(&[("east", 3), ("west", 3), ("north", 3)])
+    }
+
+    /// All hosts, in the order of their clusters.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The folder that holds every host's folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The host called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts
+            .iter()
+            .find(|host| host.name == name)
+            .with_context(|| format!("no host is called `{name}`"))
+    }
+
+    /// The host called `name`, to start or stop its agent.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host_mut(&mut self, name: &str) -> Result<&mut Host> {
+        self.hosts
+            .iter_mut()
+            .find(|host| host.name == name)
+            .with_context(|| format!("no host is called `{name}`"))
+    }
+
+    /// Starts the agents of all hosts and waits until each accepts connections.
+    ///
+    /// # Errors
+    /// When the programs are missing or do not compile, or an agent is not listening after 30 s; the text then holds
+    /// the end of its log.
+    pub fn start(&mut self) -> Result<()> {
+        for host in &mut self.hosts {
+            host.start()?;
+        }
+        self.hosts.iter_mut().try_for_each(|host| host.await_listening(Duration::from_secs(30)))
+    }
+}
+
+impl Host {
+    /// Its name, such as `east-1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The cluster it was laid out for.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Its own address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Where its agent listens, as the provider's configuration writes it.
+    pub fn agent_address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, AGENT_PORT)
+    }
+
+    /// The agent's state folder.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Where its JetStream data may be kept; exists and is empty at first.
+    pub fn store_dir(&self) -> PathBuf {
+        self.folder.join("jetstream")
+    }
+
+    /// Writes the enrolment that the agent reads at its next start. Without it the agent starts unenrolled and waits
+    /// for `nats-agent enroll`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn enroll(&self, enrollment: &str) -> Result<()> {
+        let path = self.enrollment();
+        fs::write(&path, enrollment).with_context(|| format!("write `{}`", path.display()))
+    }
+
+    /// Starts the agent, and starts it again when it has ended; state and enrolment are what they were.
+    ///
+    /// # Errors
+    /// When a program is missing or does not compile, or the agent is running already.
+    pub fn start(&mut self) -> Result<()> {
+        if let Some(agent) = &mut self.agent {
+            ensure!(agent.exit_status()?.is_some(), "the agent of `{}` is running already", self.name);
+        }
+        for folder in [self.state_dir(), self.store_dir()] {
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("create the folder `{}`", folder.display()))?;
+        }
+        let mut command = Command::new(binaries::build()?.agent);
+        command.arg("serve").arg("--state-dir").arg(self.state_dir());
+        command.args(["--listen", &self.agent_address().to_string(), "--host", &self.name]);
+        command.arg("--nats-server").arg(tools::nats_server()?);
+        if self.enrollment().exists() {
+            command.arg("--enrollment").arg(self.enrollment());
+        }
+        let name = format!("the agent of `{}`", self.name);
+        self.agent = Some(Process::start(&name, &mut command, &self.folder.join("agent.log"))?);
+        Ok(())
+    }
+
+    /// Waits until the agent accepts connections.
+    ///
+    /// # Errors
+    /// When it has ended, was not started, or does not listen after `timeout`; the text holds the end of its log.
+    pub fn await_listening(&mut self, timeout: Duration) -> Result<()> {
+        let (address, what) = (self.agent_address(), format!("the agent of `{}` listening", self.name));
+        let agent = self.agent()?;
+        let listening = wait_until(&what, timeout, || {
+            let ended = agent.exit_status()?.is_some();
+            Ok(ended || TcpStream::connect(address).is_ok())
+        });
+        let alive = listening.and_then(|()| match agent.exit_status()? {
+            Some(status) => bail!("it ended with {status}"),
+            None => Ok(()),
+        });
+        alive.with_context(|| format!("log of {what}:\n{}", agent.log_end()))
+    }
+
+    /// The agent's process.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn agent(&mut self) -> Result<&mut Process> {
+        self.agent.as_mut().with_context(|| format!("the agent of `{}` was not started", self.name))
+    }
+
+    fn enrollment(&self) -> PathBuf {
+        self.folder.join("enrollment")
+    }
+}
