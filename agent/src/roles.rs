@@ -17,6 +17,7 @@ use host_state::report::{ApplyEvent, Report};
 use host_state::{Plan, SignedSection};
 use identity::{HostKeys, HostNames, Role, Trust};
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
 
 /// Where the agent keeps its state and what it was started with. Fixed for the life of the process.
 #[derive(Debug, Clone)]
@@ -84,13 +85,37 @@ pub struct NewClaim {
     pub names: HostNames,
 }
 
+/// A private key as PKCS #8 PEM. Wiped on drop.
+#[derive(Clone)]
+pub struct PrivateKeyPem(Zeroizing<String>);
+
+impl PrivateKeyPem {
+    /// Takes PEM text.
+    #[must_use]
+    pub fn new(pem: Zeroizing<String>) -> PrivateKeyPem {
+        PrivateKeyPem(pem)
+    }
+
+    /// The PEM text. A secret.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PrivateKeyPem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrivateKeyPem(redacted)")
+    }
+}
+
 /// The certificate the agent's own listener serves; swapped when it renews.
 #[derive(Debug, Clone)]
 pub struct ApiIdentity {
     /// Leaf and issuer, PEM.
     pub chain_pem: String,
     /// Leaf key, PKCS#8 PEM. Redacted by its own type.
-    pub key: identity::PrivateKeyPem,
+    pub key: PrivateKeyPem,
 }
 
 /// Who called, by the certificate that TLS verified.
@@ -192,7 +217,7 @@ pub trait Applier: Send + Sync + 'static {
     /// Public keys of this host, made at first start.
     fn host_keys(&self) -> HostKeys;
     /// The leaf key before a claim, so that the unclaimed listener can present it self-signed.
-    fn leaf_key(&self) -> identity::PrivateKeyPem;
+    fn leaf_key(&self) -> PrivateKeyPem;
     /// Makes a claim last: fsynced, token burnt. The same claim again is a no-op.
     async fn bind(&self, claim: NewClaim) -> Result<(), ApplierError>;
     /// A fresh sweep.
@@ -246,5 +271,5 @@ pub struct LocalServer {
     /// JWT of the agent's system user.
     pub user_jwt: String,
     /// Key of the agent's system user. Redacted by its own type.
-    pub user_key: Arc<identity::UserKey>,
+    pub user_key: Arc<identity::Nkey>,
 }
