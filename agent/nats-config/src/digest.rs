@@ -1,6 +1,6 @@
 //! The digest by which nats-server names a configuration, computed without a server.
 
-use std::{fmt, fmt::Write as _, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,14 @@ pub enum DigestError {
         setting: String,
         /// The number as written.
         found: String,
+    },
+    /// A key with an escaped character: the server knows no escapes in keys.
+    #[error("the key {key:?} in `{section}` holds a character that nats-server reads differently in keys")]
+    Key {
+        /// Dotted path of the object that holds the key; empty for the outermost.
+        section: String,
+        /// The key as JSON means it.
+        key: String,
     },
 }
 
@@ -140,36 +148,71 @@ impl fmt::Display for ConfigDigest {
 /// The digest of a configuration file that is JSON, as an agent or a person left it on disk.
 ///
 /// # Errors
-/// When the text is no JSON object, or holds a number that the server cannot.
+/// When the text is no JSON object, or holds a number or key that the server reads otherwise. Escapes that JSON has and
+/// nats-server refuses (`\u0041`, `\/`) are not told apart: such a text gets a digest that no server shows.
 pub fn digest_of_text(text: &str) -> Result<ConfigDigest, DigestError> {
     let value: Value = serde_json::from_str(text).map_err(DigestError::NotJson)?;
     match &value {
-        Value::Object(_) => digest_of_value(&value),
-        Value::Null => Err(DigestError::NotAnObject { found: "null" }),
-        Value::Bool(_) => Err(DigestError::NotAnObject { found: "a boolean" }),
-        Value::Number(_) => Err(DigestError::NotAnObject { found: "a number" }),
-        Value::String(_) => Err(DigestError::NotAnObject { found: "a string" }),
-        Value::Array(_) => Err(DigestError::NotAnObject { found: "an array" }),
+        Value::Object(_) => {}
+        Value::Null => return Err(DigestError::NotAnObject { found: "null" }),
+        Value::Bool(_) => return Err(DigestError::NotAnObject { found: "a boolean" }),
+        Value::Number(_) => return Err(DigestError::NotAnObject { found: "a number" }),
+        Value::String(_) => return Err(DigestError::NotAnObject { found: "a string" }),
+        Value::Array(_) => return Err(DigestError::NotAnObject { found: "an array" }),
+    }
+    check_readable("", &value)?;
+    Ok(digest_of_value(&value))
+}
+
+/// The digest of settings already parsed; numbers beyond the server's make it one that no server shows.
+pub(crate) fn digest_of_value(value: &Value) -> ConfigDigest {
+    let mut text = String::new();
+    write_value(&mut text, value);
+    text.push('\n');
+    ConfigDigest(Sha256Hex::of(text.as_bytes()))
+}
+
+/// Whether a server reads `number` as the number that it is: a signed 64-bit integer, or a decimal that is
+/// written without exponent. Source: nats-server 2.15.1 conf/lex.go (no exponents), tried: `1e1` is a string.
+pub(crate) fn is_readable(number: &serde_json::Number) -> bool {
+    let plain = |decimal: f64| decimal == 0.0 || (1e-5..1e16).contains(&decimal.abs());
+    number.as_i64().is_some() || (number.is_f64() && number.as_f64().is_some_and(plain))
+}
+
+/// Whether a server reads `key` as it is meant: it takes everything between the quotes, escapes included.
+/// Source: nats-server 2.15.1 conf/lex.go (`lexDubQuotedKey`), tried.
+pub(crate) fn is_readable_key(key: &str) -> bool {
+    !key.chars().any(|one| one < ' ' || one == '"' || one == '\\')
+}
+
+/// Refuses the first number or key that the server would read as something else.
+fn check_readable(path: &str, value: &Value) -> Result<(), DigestError> {
+    match value {
+        Value::Number(number) if !is_readable(number) => {
+            Err(DigestError::Number { setting: path.to_owned(), found: number.to_string() })
+        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| check_readable(&format!("{path}[{index}]"), item)),
+        Value::Object(map) => map.iter().try_for_each(|(key, item)| {
+            if !is_readable_key(key) {
+                return Err(DigestError::Key { section: path.to_owned(), key: key.clone() });
+            }
+            let dot = if path.is_empty() { "" } else { "." };
+            check_readable(&format!("{path}{dot}{key}"), item)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
 
-/// The digest of settings already parsed.
-///
-/// # Errors
-/// When a number is beyond the server's signed 64 bits.
-pub(crate) fn digest_of_value(value: &Value) -> Result<ConfigDigest, DigestError> {
-    let mut text = String::new();
-    write_value(&mut text, "", value)?;
-    text.push('\n');
-    Ok(ConfigDigest(Sha256Hex::of(text.as_bytes())))
-}
-
 /// Appends `value` as Go's `json.Encoder` writes it: compact, keys sorted by bytes.
-fn write_value(text: &mut String, path: &str, value: &Value) -> Result<(), DigestError> {
+fn write_value(text: &mut String, value: &Value) {
     match value {
-        Value::Null => text.push_str("null"),
+        // The server's own language has no null: the word is a string. Tried on 2.15.1.
+        Value::Null => text.push_str("\"null\""),
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(number) => write_number(text, path, number)?,
+        Value::Number(number) => text.push_str(&number_text(number)),
         Value::String(string) => write_string(text, string),
         Value::Array(items) => {
             text.push('[');
@@ -177,7 +220,7 @@ fn write_value(text: &mut String, path: &str, value: &Value) -> Result<(), Diges
                 if index > 0 {
                     text.push(',');
                 }
-                write_value(text, &format!("{path}[{index}]"), item)?;
+                write_value(text, item);
             }
             text.push(']');
         }
@@ -191,36 +234,24 @@ fn write_value(text: &mut String, path: &str, value: &Value) -> Result<(), Diges
                 }
                 write_string(text, key);
                 text.push(':');
-                write_value(
-                    text,
-                    &if path.is_empty() { key.clone() } else { format!("{path}.{key}") },
-                    item,
-                )?;
+                write_value(text, item);
             }
             text.push('}');
         }
     }
-    Ok(())
 }
 
-/// Appends a number: an int64 as it is, a decimal in the shortest form that reads back the same.
-fn write_number(text: &mut String, path: &str, number: &serde_json::Number) -> Result<(), DigestError> {
-    let refused = || DigestError::Number { setting: path.to_owned(), found: number.to_string() };
-    if let Some(integer) = number.as_i64() {
-        text.push_str(&integer.to_string());
-        return Ok(());
+/// An int64 as it is, a decimal in the shortest form that reads back the same, which for readable numbers is
+/// Go's form too. Source: Go encoding/json encode.go (`floatEncoder`: no exponent within 1e-6..1e21).
+fn number_text(number: &serde_json::Number) -> String {
+    match number.as_f64() {
+        Some(decimal) if number.is_f64() => decimal.to_string(),
+        _ => number.to_string(),
     }
-    // Go switches to exponents outside 1e-6..1e21; the server's lexer knows no exponents, so such numbers
-    // cannot be in a configuration that it reads.
-    let decimal = number.as_f64().filter(|_| number.is_f64()).ok_or_else(refused)?;
-    if decimal != 0.0 && !(1e-6..1e21).contains(&decimal.abs()) {
-        return Err(refused());
-    }
-    write!(text, "{decimal}").map_err(|_| refused())
 }
 
 /// Appends a string in quotes with Go's escapes, which include those for HTML.
-/// Source: Go encoding/json encode.go (`appendString`, escapeHTML).
+/// Source: Go encoding/json encode.go (`appendString` with escapeHTML).
 fn write_string(text: &mut String, string: &str) {
     text.push('"');
     for character in string.chars() {

@@ -13,13 +13,24 @@
 //!   [`ServerConfig::extra`], where only the keys that this crate owns are checked.
 //! - The reload rules are those of nats-server 2.15.1; other versions are not told apart.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
+mod difference;
 mod digest;
 mod duration;
 mod model;
 mod name;
 mod problem;
+mod reload;
+mod render;
+mod shadow;
 mod size;
+mod validate;
 
+#[cfg(test)]
+mod tests;
+
+pub use difference::{SettingDifference, setting_differences};
 pub use digest::{ConfigDigest, DigestError, Sha256Hex, Sha256HexError, digest_of_text};
 pub use duration::{NatsDuration, NatsDurationError};
 pub use model::{
@@ -28,4 +39,7 @@ pub use model::{
 };
 pub use name::{ClusterName, HostPort, HostPortError, NameError, ServerName};
 pub use problem::Problem;
+pub use reload::{Change, ReloadRule, reload_class, reload_rules, split};
+pub use render::{Rendered, render};
+pub use shadow::{ShadowPlan, shadow};
 pub use size::{ByteSize, ByteSizeError};

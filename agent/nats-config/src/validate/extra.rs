@@ -1,0 +1,258 @@
+//! Rules of the further settings: none that the model owns, none that belong elsewhere, and only values that the
+//! server reads as they are meant.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    ServerConfig,
+    difference::shown,
+    digest::{is_readable, is_readable_key},
+};
+
+use super::Problems;
+
+/// Keys that the model renders, each with the other names that the server takes for the same setting.
+/// Source: nats-server 2.15.1 server/opts.go, each name tried with `-t`.
+const OWNED: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "server_name",
+            "listen",
+            "port",
+            "host",
+            "net",
+            "client_advertise",
+            "http",
+            "http_port",
+            "monitor_port",
+            "https",
+            "https_port",
+            "operator",
+            "operators",
+            "root",
+            "roots",
+            "trusted",
+            "trusted_keys",
+            "trusted_operators",
+            "system_account",
+            "system",
+            "resolver",
+            "account_resolver",
+            "resolver_preload",
+            "max_payload",
+            "max_connections",
+            "max_conn",
+            "max_pending",
+            "max_control_line",
+            "max_subscriptions",
+            "max_subs",
+            "ping_interval",
+            "ping_max",
+            "write_deadline",
+            "debug",
+            "trace",
+            "logtime_utc",
+            "log_file",
+            "logfile",
+            "logfile_size_limit",
+            "log_size_limit",
+            "logfile_max_num",
+            "log_max_num",
+            "server_tags",
+            "lame_duck_duration",
+            "lame_duck_grace_period",
+            "pid_file",
+            "pidfile",
+            "ports_file_dir",
+        ],
+    ),
+    ("tls", TLS),
+    (
+        "cluster",
+        &[
+            "name",
+            "listen",
+            "host",
+            "net",
+            "port",
+            "advertise",
+            "cluster_advertise",
+            "no_advertise",
+            "routes",
+        ],
+    ),
+    ("cluster.tls", TLS),
+    (
+        "gateway",
+        &[
+            "name",
+            "listen",
+            "host",
+            "net",
+            "port",
+            "advertise",
+            "reject_unknown",
+            "reject_unknown_cluster",
+            "gateways",
+        ],
+    ),
+    ("gateway.tls", TLS),
+    (
+        "jetstream",
+        &[
+            "store_dir",
+            "storedir",
+            "store",
+            "max_memory_store",
+            "max_mem_store",
+            "max_mem",
+            "max_file_store",
+            "max_file",
+            "unique_tag",
+            "sync_interval",
+            "sync",
+            "domain",
+            "enabled",
+            "enable",
+        ],
+    ),
+    ("jetstream.limits", &["max_ack_pending", "max_ha_assets", "max_request_batch", "duplicate_window"]),
+];
+
+const TLS: &[&str] = &["cert_file", "key_file", "ca_file", "verify", "timeout", "pinned_certs", "certs"];
+
+/// Settings that nobody may set here, with the reason and what to do instead.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("accounts", "accounts live outside the server configuration", "declare `nats_account`"),
+    ("authorization", "users live outside the server configuration", "declare `nats_user`"),
+    ("no_auth_user", "nobody connects without credentials", "leave it out"),
+    ("default_sentinel", "nobody connects without credentials", "leave it out"),
+    (
+        "cluster.accounts",
+        "pinned accounts break the traffic of the whole cluster when they come by reload, and health checks do \
+         not see it",
+        "leave it out",
+    ),
+    ("cluster.authorization", "routes are authenticated by certificates", "leave it out"),
+    ("gateway.authorization", "gateways are authenticated by certificates", "leave it out"),
+    ("jetstream.key", "an encryption key is a secret and would be in state and on disk", "leave it out"),
+    ("jetstream.ek", "an encryption key is a secret and would be in state and on disk", "leave it out"),
+    ("jetstream.encryption_key", "an encryption key is a secret and would be in state", "leave it out"),
+    ("jetstream.prev_key", "an encryption key is a secret and would be in state and on disk", "leave it out"),
+    ("jetstream.prev_ek", "an encryption key is a secret and would be in state and on disk", "leave it out"),
+    ("jetstream.prev_encryption_key", "an encryption key is a secret", "leave it out"),
+    ("tls.insecure", "certificates are always checked", "leave it out"),
+    ("cluster.tls.insecure", "certificates are always checked", "leave it out"),
+    ("gateway.tls.insecure", "certificates are always checked", "leave it out"),
+    ("allow_non_tls", "there is no insecure mode", "leave it out"),
+    ("include", "other files are not part of the signed configuration", "write the settings themselves"),
+];
+
+/// Sections of the model: extra settings may be added inside, but the section itself is ours.
+const SECTIONS: &[&str] =
+    &["tls", "cluster", "cluster.tls", "gateway", "gateway.tls", "jetstream", "jetstream.limits"];
+
+pub(super) fn check(config: &ServerConfig, problems: &mut Problems) {
+    check_section("", &config.extra, config, problems);
+}
+
+fn check_section(
+    section: &str,
+    settings: &Map<String, Value>,
+    config: &ServerConfig,
+    problems: &mut Problems,
+) {
+    let owned = OWNED.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, keys)| keys);
+    for (key, value) in settings {
+        let lower = key.to_lowercase();
+        let name = if section.is_empty() { lower.clone() } else { format!("{section}.{lower}") };
+        let path =
+            format!("extra.{}", if section.is_empty() { key.clone() } else { format!("{section}.{key}") });
+        let refused = REFUSED.iter().find(|(refused, _, _)| *refused == name);
+        if let Some((_, problem, remedy)) = refused {
+            // The value is not shown: it may be a secret.
+            problems.add(&path, "(hidden)", problem, remedy);
+        } else if owned.contains(&lower.as_str()) {
+            let remedy = "leave it out here and use the attribute of its own";
+            problems.add(&path, shown(&name, value), "has an attribute of its own", remedy);
+        } else if SECTIONS.contains(&name.as_str()) {
+            check_known_section(&path, &name, key, value, config, problems);
+        } else {
+            check_value(&path, value, problems);
+        }
+        check_key(&path, key, problems);
+    }
+}
+
+fn check_known_section(
+    path: &str,
+    name: &str,
+    key: &str,
+    value: &Value,
+    config: &ServerConfig,
+    problems: &mut Problems,
+) {
+    let top = name.split('.').next().unwrap_or(name);
+    let is_there = match top {
+        "cluster" => config.cluster.is_some(),
+        "gateway" => config.gateway.is_some(),
+        "jetstream" => config.jetstream.is_some(),
+        _ => true,
+    };
+    if key != key.to_lowercase() {
+        problems.add(path, key, "would be a second section of the same name", "write it in lower case");
+    } else if !is_there {
+        let problem = format!("adds to `{top}`, which this server does not have");
+        problems.add(path, shown(name, value), &problem, "leave it out");
+    } else if let Value::Object(inner) = value {
+        check_section(name, inner, config, problems);
+    } else {
+        problems.add(path, shown(name, value), "is no object", "give an object of settings");
+    }
+}
+
+/// Values that the server would read as something else, or not at all.
+fn check_value(path: &str, value: &Value, problems: &mut Problems) {
+    match value {
+        Value::Null => problems.add(path, "null", "the server reads it as the text `null`", "leave it out"),
+        Value::Number(number) if !is_readable(number) => {
+            let problem = "is no signed 64-bit integer nor a decimal without exponent";
+            problems.add(path, number, problem, "give a smaller number, or a text");
+        }
+        Value::String(text) => check_text(path, text, problems),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                check_value(&format!("{path}[{index}]"), item, problems);
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map {
+                check_key(path, key, problems);
+                check_value(&format!("{path}.{key}"), item, problems);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// JSON writes other control characters as `\u0001`, which the server's reader refuses.
+/// Source: nats-server 2.15.1 conf/lex.go, tried: only `\xXX`, `\t`, `\n`, `\r`, `\"`, `\\`.
+fn check_text(path: &str, text: &str, problems: &mut Problems) {
+    if text.chars().any(|one| one < ' ' && !"\t\n\r".contains(one)) {
+        problems.add(
+            path,
+            format!("{text:?}"),
+            "holds a control character that the server refuses",
+            "remove it",
+        );
+    }
+}
+
+fn check_key(path: &str, key: &str, problems: &mut Problems) {
+    if !is_readable_key(key) {
+        let problem =
+            "the key holds a quote, backslash or control character, which the server reads otherwise";
+        problems.add(path, format!("{key:?}"), problem, "use other characters in keys");
+    }
+}
