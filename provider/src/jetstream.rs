@@ -1,1 +1,14 @@
 //! JetStream and `$SYS` requests through the agents' tunnel.
+//!
+//! [`settings`] is the model of a stream and its way into and out of the server's JSON (pure); [`api`] asks and
+//! understands answers; [`listing`] reads an account once per process and serves every stream from that.
+
+pub mod access;
+pub mod api;
+pub mod listing;
+pub mod settings;
+
+pub use access::JetStreamAccess;
+pub use api::{ApiError, Caller, JetStreamApi, StreamInfo};
+pub use listing::Listings;
+pub use settings::StreamSettings;

@@ -4,5 +4,7 @@ pub mod account;
 pub mod authority;
 pub mod cluster;
 pub mod gateway;
+pub mod meaning;
+pub mod natural_id;
 pub mod stream;
 pub mod user;

@@ -15,6 +15,7 @@
 //! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
 
 pub mod admission;
+mod chain;
 mod configuration;
 pub mod desired;
 pub mod diff;
@@ -27,6 +28,7 @@ pub mod observed;
 pub mod plan;
 pub mod report;
 
+pub use chain::chain;
 pub use desired::Desired;
 pub use diff::{Difference, diff};
 pub use document::{SectionHeader, SectionKind, SignedSection};

@@ -1,1 +1,286 @@
-//! The `nats_stream` resource.
+//! `nats_stream`: a JetStream stream, made and edited through the agents' tunnel.
+
+mod block;
+mod change;
+mod schema;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tfplug::{
+    CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
+    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource,
+    Schema, UpdateRequest, Updated, Value,
+};
+
+use self::block::Declared;
+use super::natural_id::StreamId;
+use crate::jetstream::settings::{is_protected, owner};
+use crate::jetstream::{ApiError, JetStreamAccess, JetStreamApi, StreamInfo};
+
+/// See the module.
+pub struct StreamResource {
+    access: Arc<JetStreamAccess>,
+}
+
+impl StreamResource {
+    /// Over this way to JetStream.
+    #[must_use]
+    pub fn new(access: Arc<JetStreamAccess>) -> StreamResource {
+        StreamResource { access }
+    }
+
+    /// The stream as the account's listing shows it; `None` when the server says there is none.
+    async fn find(&self, id: &StreamId) -> Result<Option<StreamInfo>, Diagnostic> {
+        let api = self.access.api(&id.account).await?;
+        let listing = self.access.listings().read(&id.account.to_string(), &api).await;
+        match listing {
+            Ok(listing) => Ok(listing.get(&id.stream).cloned()),
+            Err(error) => {
+                self.access.reconnect(&id.account).await;
+                Err(explain("cannot be read", id, &error))
+            }
+        }
+    }
+
+    /// What the change would delete, or that it could not be counted; an error while protection is on.
+    async fn judge_losses(&self, prior: &Declared, next: &Declared, id: &StreamId) -> Option<Diagnostic> {
+        if !change::may_lose(&prior.settings, &next.settings) {
+            return None;
+        }
+        let losses = match self.find(id).await {
+            Ok(Some(info)) => change::losses(&prior.settings, &next.settings, &info),
+            Ok(None) => return None,
+            Err(_) => vec!["nobody answers, so what the stricter limits delete cannot be counted".to_owned()],
+        };
+        if losses.is_empty() {
+            return None;
+        }
+        let detail = format!("{}.", losses.join("; "));
+        Some(if next.deletion_protection {
+            let remedy = "Set `deletion_protection = false` on this stream to allow it.";
+            Diagnostic::error(format!("The change deletes messages of `{id}`"), format!("{detail} {remedy}"))
+        } else {
+            Diagnostic::warning(format!("The change deletes messages of `{id}`"), detail)
+        })
+    }
+}
+
+#[async_trait]
+impl Resource for StreamResource {
+    fn type_name(&self) -> &str {
+        "nats_stream"
+    }
+
+    fn schema(&self) -> Schema {
+        schema::schema()
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        block::parse(config).1
+    }
+
+    async fn plan(&self, request: PlanRequest) -> PlanResponse {
+        let prior = request.prior.as_ref().map(|prior| block::parse(prior).0);
+        let config_window = request.config.attr("duplicate_window").clone();
+        let mut response = PlanResponse::from(request);
+        if config_window.is_null() {
+            let without = response.planned.clone().with("duplicate_window", Value::Null);
+            let age_known = without.attr("max_age").is_known();
+            let window = block::parse(&without).0.settings.default_duplicate_window();
+            let window = window.map(|window| window.to_string());
+            response.planned.set_attr("duplicate_window", if age_known { window.into() } else { Value::unknown() });
+        }
+        let (next, problems) = block::parse(&response.planned);
+        response.diagnostics.extend(problems);
+        let Some(id) = next.id() else { return response };
+        response.planned.set_attr("id", id.to_string());
+        let Some(prior) = prior.filter(|prior| prior.id().as_ref() == Some(&id)) else {
+            return response;
+        };
+        if response.planned.is_wholly_known() {
+            let replaced = plan_replacement(&prior, &next, &id, &mut response);
+            if !replaced {
+                response.diagnostics.extend(self.judge_losses(&prior, &next, &id).await);
+            }
+        }
+        response
+    }
+
+    async fn plan_destroy(&self, request: DestroyPlanRequest) -> Diagnostics {
+        let (declared, _) = block::parse(&request.prior);
+        let Some(id) = declared.id().filter(|_| declared.deletion_protection) else { return Diagnostics::new() };
+        let held = match self.find(&id).await {
+            Ok(Some(info)) => format!("It holds {} messages. ", info.messages),
+            Ok(None) | Err(_) => String::new(),
+        };
+        protected(format!("`{id}` is protected from deletion"), &held).into()
+    }
+
+    async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
+        let (declared, id) = whole(&request.planned)?;
+        let api = self.access.api(&id.account).await?;
+        let _permit = self.access.create_permit().await;
+        let done = create_or_adopt(&api, &declared, &id).await;
+        self.access.listings().forget(&id.account.to_string()).await;
+        let info = done?;
+        let state = state_of(&id, &info, declared.deletion_protection, &request.planned)?;
+        Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
+    }
+
+    async fn read(&self, request: ReadRequest) -> ReadResponse {
+        let Some(id) = request.state.attr("id").as_str().and_then(|id| id.parse::<StreamId>().ok()) else {
+            let problem = Diagnostic::error("State without id", "The stream's `id` in state cannot be read.");
+            return ReadResponse::unanswered(problem.into());
+        };
+        match self.find(&id).await {
+            Ok(None) => ReadResponse::gone(),
+            Ok(Some(info)) => match state_of(&id, &info, is_protected(&info.config), &request.state) {
+                Ok(state) => ReadResponse::found(state, request.private),
+                Err(problem) => ReadResponse::unanswered(problem.into()),
+            },
+            Err(problem) => ReadResponse::unanswered(kept(problem).into()),
+        }
+    }
+
+    async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
+        let (declared, id) = whole(&request.planned)?;
+        let api = self.access.api(&id.account).await?;
+        let done = update(&api, &declared, &id).await;
+        self.access.listings().forget(&id.account.to_string()).await;
+        let state = state_of(&id, &done?, declared.deletion_protection, &request.planned)?;
+        Ok(Updated { state, private: request.private, diagnostics: Diagnostics::new() })
+    }
+
+    async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
+        let (declared, id) = whole(&request.prior)?;
+        if declared.deletion_protection {
+            return Err(protected(format!("`{id}` is protected from deletion"), "").into());
+        }
+        let api = self.access.api(&id.account).await?;
+        let done = api.delete(&id.stream).await;
+        self.access.listings().forget(&id.account.to_string()).await;
+        done.map_err(|error| explain("cannot be deleted", &id, &error))?;
+        Ok(Deleted::default())
+    }
+
+    async fn import(&self, request: ImportRequest) -> Result<Imported, Failure> {
+        let id: StreamId = request
+            .id
+            .parse()
+            .map_err(|error: super::natural_id::IdError| Failure::new("Wrong import id", format!("{error}.")))?;
+        let StreamId { account, stream } = &id;
+        Ok(Value::object([
+            ("id", id.to_string().into()),
+            ("account", account.to_string().into()),
+            ("name", stream.as_str().into()),
+        ])
+        .into())
+    }
+}
+
+/// Plans a replacement where the server cannot edit in place; true when it does.
+fn plan_replacement(prior: &Declared, next: &Declared, id: &StreamId, response: &mut PlanResponse) -> bool {
+    let reasons = change::replacements(&prior.settings, &next.settings);
+    if reasons.is_empty() {
+        return false;
+    }
+    let why = reasons.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>().join("; ");
+    let summary = format!("`{id}` must be replaced");
+    if prior.deletion_protection {
+        response.diagnostics.push(protected(summary, &format!("NATS cannot edit this in place: {why}. ")));
+    } else {
+        let detail = format!("NATS cannot edit this in place: {why}. Its messages are deleted.");
+        response.diagnostics.push(Diagnostic::warning(summary, detail));
+    }
+    response.requires_replace.extend(reasons.iter().map(|(attribute, _)| Path::root(*attribute)));
+    true
+}
+
+fn protected(summary: String, why: &str) -> Diagnostic {
+    Diagnostic::error(
+        summary,
+        format!("{why}To allow it, apply `deletion_protection = false` on this stream first."),
+    )
+    .at(Path::root("deletion_protection"))
+}
+
+/// The warning that goes with state that is kept because nobody answered.
+fn kept(mut problem: Diagnostic) -> Diagnostic {
+    problem.severity = tfplug::Severity::Warning;
+    problem.detail.push_str(" Its state is kept as it was.");
+    problem
+}
+
+/// A wholly known block and its id.
+fn whole(block: &Value) -> Result<(Declared, StreamId), Failure> {
+    let (declared, problems) = block::parse(block);
+    if problems.has_errors() {
+        return Err(problems.into());
+    }
+    let id = declared.id().ok_or_else(|| Failure::new("Account or name is not known", ""))?;
+    Ok((declared, id))
+}
+
+/// Makes the stream, or takes over one that is ours or is just what is declared.
+///
+/// A crash after the server's create leaves a stream with our mark, which the next create adopts.
+async fn create_or_adopt(
+    api: &JetStreamApi,
+    declared: &Declared,
+    id: &StreamId,
+) -> Result<StreamInfo, Diagnostic> {
+    let cannot = |error: ApiError| explain("cannot be created", id, &error);
+    let found = match api.info(&id.stream).await {
+        Ok(info) => info,
+        Err(error) if error.is_not_found() => {
+            let config = declared.settings.to_json(&id.to_string(), declared.deletion_protection);
+            return api.create(config).await.map_err(cannot);
+        }
+        Err(error) => return Err(cannot(error)),
+    };
+    let ours = owner(&found.config).is_some_and(|owner| owner == id.to_string());
+    let same = found.settings().is_ok_and(|settings| settings == declared.settings);
+    if !ours && !same {
+        return Err(Diagnostic::error(
+            format!("`{id}` exists already"),
+            format!(
+                "It was not made by this configuration and differs from it; it holds {} messages. Take it over with \
+                 `terraform import nats_stream.<name> {id}`, or choose another name.",
+                found.messages
+            ),
+        )
+        .at(Path::root("name")));
+    }
+    write(api, declared, id, found).await.map_err(cannot)
+}
+
+async fn update(api: &JetStreamApi, declared: &Declared, id: &StreamId) -> Result<StreamInfo, Diagnostic> {
+    let cannot = |error: ApiError| explain("cannot be changed", id, &error);
+    let found = api.info(&id.stream).await.map_err(cannot)?;
+    write(api, declared, id, found).await.map_err(cannot)
+}
+
+/// Brings a stream that exists to what is declared, keeping every setting we do not know.
+async fn write(
+    api: &JetStreamApi,
+    declared: &Declared,
+    id: &StreamId,
+    found: StreamInfo,
+) -> Result<StreamInfo, ApiError> {
+    let mut config = found.config.clone();
+    declared.settings.write_into(&mut config, &id.to_string(), declared.deletion_protection);
+    if config == found.config { Ok(found) } else { api.update(config).await }
+}
+
+fn state_of(id: &StreamId, info: &StreamInfo, protected: bool, before: &Value) -> Result<Value, Diagnostic> {
+    let settings = info.settings().map_err(|error| explain("cannot be understood", id, &error))?;
+    Ok(block::state(id, &settings, protected, before.attr("timeouts")))
+}
+
+fn explain(what: &str, id: &StreamId, error: &ApiError) -> Diagnostic {
+    let chain = host_state::chain(error);
+    let remedy = error.remedy();
+    let space = if remedy.is_empty() { "" } else { " " };
+    Diagnostic::error(format!("Stream `{id}` {what}"), format!("{chain}.{space}{remedy}"))
+}

@@ -1,0 +1,184 @@
+//! Natural ids: how a resource is named in state, in references and in `terraform import`. Known at plan, also on creation.
+
+use std::fmt;
+use std::str::FromStr;
+
+use identity::{AccountName, AuthorityName, UserName};
+
+/// Why a text is no id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is no {what} id; it has the form `{form}`")]
+pub struct IdError {
+    /// What was found.
+    pub found: String,
+    /// What it should name.
+    pub what: &'static str,
+    /// The form it should have.
+    pub form: &'static str,
+    /// What is wrong with one of its parts; absent when the number of parts is wrong.
+    #[source]
+    pub source: Option<identity::NameError>,
+}
+
+/// A `nats_cluster` or `nats_gateway`: `<authority>/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SystemId {
+    /// The authority that runs it.
+    pub authority: AuthorityName,
+    /// Cluster or gateway name.
+    pub name: String,
+}
+
+/// A `nats_account`: `<authority>/<account>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccountId {
+    /// The authority it belongs to.
+    pub authority: AuthorityName,
+    /// Account name.
+    pub account: AccountName,
+}
+
+/// A `nats_user`: `<authority>/<account>/<user>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UserId {
+    /// Its account.
+    pub account: AccountId,
+    /// User name.
+    pub user: UserName,
+}
+
+/// A `nats_stream`: `<authority>/<account>/<stream>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId {
+    /// Its account.
+    pub account: AccountId,
+    /// Stream name.
+    pub stream: String,
+}
+
+/// Splits into exactly `N` parts that are not empty.
+fn parts<'a, const N: usize>(
+    text: &'a str,
+    what: &'static str,
+    form: &'static str,
+) -> Result<[&'a str; N], IdError> {
+    let parts: Vec<&str> = text.split('/').collect();
+    <[&str; N]>::try_from(parts)
+        .ok()
+        .filter(|parts| parts.iter().all(|part| !part.is_empty()))
+        .ok_or_else(|| IdError { found: text.to_owned(), what, form, source: None })
+}
+
+fn part<T: FromStr<Err = identity::NameError>>(
+    part: &str,
+    text: &str,
+    what: &'static str,
+    form: &'static str,
+) -> Result<T, IdError> {
+    part.parse().map_err(|source| IdError { found: text.to_owned(), what, form, source: Some(source) })
+}
+
+impl FromStr for SystemId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (what, form) = ("cluster or gateway", "<authority>/<name>");
+        let [authority, name] = parts(text, what, form)?;
+        Ok(SystemId { authority: part(authority, text, what, form)?, name: name.to_owned() })
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (what, form) = ("account", "<authority>/<account>");
+        let [authority, account] = parts(text, what, form)?;
+        Ok(AccountId {
+            authority: part(authority, text, what, form)?,
+            account: part(account, text, what, form)?,
+        })
+    }
+}
+
+impl FromStr for UserId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (what, form) = ("user", "<authority>/<account>/<user>");
+        let [authority, account, user] = parts(text, what, form)?;
+        Ok(UserId {
+            account: AccountId {
+                authority: part(authority, text, what, form)?,
+                account: part(account, text, what, form)?,
+            },
+            user: part(user, text, what, form)?,
+        })
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (what, form) = ("stream", "<authority>/<account>/<stream>");
+        let [authority, account, stream] = parts(text, what, form)?;
+        Ok(StreamId {
+            account: AccountId {
+                authority: part(authority, text, what, form)?,
+                account: part(account, text, what, form)?,
+            },
+            stream: stream.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for SystemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.authority, self.name)
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.authority, self.account)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.account, self.user)
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.account, self.stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        for text in ["acme/orders", "a/b"] {
+            assert_eq!(text.parse::<AccountId>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<SystemId>().unwrap().to_string(), text);
+        }
+        assert_eq!("acme/orders/svc".parse::<UserId>().unwrap().to_string(), "acme/orders/svc");
+        assert_eq!("acme/orders/ORDERS".parse::<StreamId>().unwrap().to_string(), "acme/orders/ORDERS");
+    }
+
+    #[test]
+    fn a_wrong_id_says_its_form() {
+        for text in ["", "acme", "acme/", "/orders", "a/b/c"] {
+            let error = text.parse::<AccountId>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("`{text}` is no account id; it has the form `<authority>/<account>`")
+            );
+        }
+    }
+}
