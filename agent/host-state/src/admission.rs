@@ -7,6 +7,9 @@
 //! remembers of the host's earlier life. Nobody's writing can be lost by it, and the claim id, new with each life
 //! of a host, keeps out everything that was signed for the earlier one.
 //!
+//! Claims differ in one point: one chain of them is shared by every host, so a host that was away takes a section in
+//! that is two or more generations ahead of its own.
+//!
 //! Signatures, content hashes and bodies are checked elsewhere; nothing here has seen a key.
 
 use crate::document::{SectionHeader, SectionKind};
@@ -171,8 +174,15 @@ pub fn admit(
         std::cmp::Ordering::Equal if *content == head.content => Ok(Admission::Same),
         std::cmp::Ordering::Equal => Err(Refusal::Rewritten { owner, generation: found, writer }),
         std::cmp::Ordering::Greater if parent.as_ref() == Some(&head.content) => Ok(Admission::New),
+        std::cmp::Ordering::Greater if missed_some(section, found, head.generation) => Ok(Admission::New),
         std::cmp::Ordering::Greater => Err(Refusal::Fork { owner, head: head.generation, found, writer }),
     }
+}
+
+/// Whether this host was away while others took claims in. One chain of claims is shared by all hosts, so a host that
+/// missed a generation cannot know the parent; every writer proves its parent to a host that has it.
+fn missed_some(section: SectionKind, found: u64, head: u64) -> bool {
+    section == SectionKind::Claims && found > head.saturating_add(1)
 }
 
 /// Whether a header is addressed to this host at all.
