@@ -24,12 +24,16 @@ pub mod plan;
 pub mod schema;
 pub mod value;
 
+mod convert;
 mod data_source;
+mod engine;
 mod ephemeral;
 mod function;
 mod private;
+mod proto;
 mod provider;
 mod resource;
+mod rpc;
 mod stop;
 
 pub use data_source::{DataRead, DataSource, DataSourceRequest};

@@ -4,8 +4,10 @@
 //! set of rules for them instead of two.
 
 mod attribute;
+mod check;
 
 pub use attribute::{Attribute, Equivalent, Kind, Mode, Nesting, WhenUnset};
+pub use check::{Use, check_schema};
 use std::collections::BTreeMap;
 
 use crate::value::{Type, Value};

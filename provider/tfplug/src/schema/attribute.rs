@@ -61,18 +61,18 @@ pub enum WhenUnset {
 #[derive(Clone)]
 pub struct Attribute {
     name: String,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// The builder's calls, in any order; [`Attribute::mode`] reads them.
-    required: bool,
-    optional: bool,
-    computed: bool,
+    pub(super) required: bool,
+    pub(super) optional: bool,
+    pub(super) computed: bool,
     description: String,
     deprecated: Option<String>,
     sensitive: bool,
-    write_only: bool,
-    requires_replace: bool,
-    default: Option<Value>,
-    equivalent: Option<Equivalent>,
+    pub(super) write_only: bool,
+    pub(super) requires_replace: bool,
+    pub(super) default: Option<Value>,
+    pub(super) equivalent: Option<Equivalent>,
     when_unset: WhenUnset,
 }
 
