@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "what these commands find goes to the terminal")]
 
 mod check_layers;
+mod docs;
 mod tools;
 
 use anyhow::Result;
@@ -21,12 +22,19 @@ enum Command {
     Tools,
     /// Check what may depend on what, that pure code stays pure, and how files are named and opened.
     CheckLayers,
+    /// Write the reference pages of docs/ and the golden schema from the schema that the built provider shows.
+    Docs {
+        /// Change nothing; fail where a page or the schema is not what would be written, or front matter is amiss.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Tools => tools::run(),
         Command::CheckLayers => check_layers::run(),
+        Command::Docs { check } => docs::run(check),
     }
 }
 
