@@ -2,38 +2,31 @@
 //!
 //! Nothing here reads a clock or makes randomness: times and seeds are arguments, so equal inputs sign equal bytes.
 
+mod certificates;
+mod users;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
-use hkdf::Hkdf;
 use serde::Serialize;
-use sha2::Sha256;
 use thiserror::Error;
-use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 use crate::account_jwt::{self, EncodeAccountError};
 use crate::accounts::{AccountClaims, AccountLimits, UserScope, UserTemplate};
-use crate::certificates::{
-    self, CertificatePem, ClientCertificateError, ClientIdentity, HostNames, IssueError, LeafPem, Role, Root,
-};
-use crate::derivation::{Derivation, Purpose, p256_from};
+use crate::certificates::{Root, fleet_ca as fleet_ca_root, host_ca as host_ca_root};
+use crate::derivation::{Derivation, Purpose};
 use crate::document::DocumentKey;
-use crate::enrollment::{Enrollment, EnrollmentToken};
-use crate::host_keys::HostKeys;
 use crate::jwt::{HasId, Jwt};
-use crate::names::{AccountName, AuthorityName, HostName, PROBE_ACCOUNT, SYSTEM_ACCOUNT, UserName};
-use crate::nkey::{AccountPublicKey, Nkey, NkeyKind, OperatorPublicKey, UserPublicKey};
+use crate::names::{AccountName, AuthorityName, PROBE_ACCOUNT, SYSTEM_ACCOUNT, UserName};
+use crate::nkey::{AccountPublicKey, Nkey, NkeyKind, OperatorPublicKey};
 use crate::root_key::RootKey;
 use crate::trust::{Generations, Trust};
-use crate::users::{AdminPurpose, AdminUser, Credentials, Permissions, Subject, user_jwt};
+
+pub use users::{AdminUserError, MAX_ADMIN_MINUTES};
 
 /// `iat` of the operator's, the system account's and the probe account's JWT: 2024-01-01T00:00:00Z. Fixed, because a
 /// clock there would change what servers have configured with every plan.
 pub const AUTHORITY_ISSUED_AT: i64 = 1_704_067_200;
-/// Longest life of a user made by [`Authority::admin_user`], in minutes.
-pub const MAX_ADMIN_MINUTES: u32 = 60;
 
 /// All keys of one authority, for as long as a process needs to sign. `Debug` shows its name only.
 pub struct Authority {
@@ -55,17 +48,6 @@ pub enum DeriveError {
     /// Generations count from 1.
     #[error("generation `{0}` is 0, generations count from 1")]
     Generation(&'static str),
-}
-
-/// Why no short-lived user was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum AdminUserError {
-    /// Out of range.
-    #[error("{0} minutes are not from 1 to {MAX_ADMIN_MINUTES}")]
-    Minutes(u32),
-    /// The end of its life is not a date.
-    #[error("its life ends beyond the calendar")]
-    Calendar,
 }
 
 #[derive(Serialize)]
@@ -122,8 +104,8 @@ impl Authority {
             operator_signing: nkey(NkeyKind::Operator, &Purpose::OperatorSigning(operator_signing)),
             system_account: nkey(NkeyKind::Account, &Purpose::SystemAccountIdentity).account(),
             probe_account: nkey(NkeyKind::Account, &Purpose::ProbeAccountIdentity).account(),
-            fleet: certificates::fleet_ca(&name, fleet_ca, derivation.p256(&Purpose::FleetCa(fleet_ca))),
-            hosts: certificates::host_ca(&name, host_ca, derivation.p256(&Purpose::HostCa(host_ca))),
+            fleet: fleet_ca_root(&name, fleet_ca, derivation.p256(&Purpose::FleetCa(fleet_ca))),
+            hosts: host_ca_root(&name, host_ca, derivation.p256(&Purpose::HostCa(host_ca))),
             document: DocumentKey::from_seed(&derivation.secret(&Purpose::Document(document))),
             name,
             generations,
@@ -177,12 +159,12 @@ impl Authority {
             fleet_ca: self.fleet.certificate.clone(),
             previous_fleet_ca: previous(fleet_ca).map(|generation| {
                 let key = self.derivation.p256(&Purpose::FleetCa(generation));
-                certificates::fleet_ca(&self.name, generation, key).certificate
+                fleet_ca_root(&self.name, generation, key).certificate
             }),
             host_ca: self.hosts.certificate.clone(),
             previous_host_ca: previous(host_ca).map(|generation| {
                 let key = self.derivation.p256(&Purpose::HostCa(generation));
-                certificates::host_ca(&self.name, generation, key).certificate
+                host_ca_root(&self.name, generation, key).certificate
             }),
             document_key: self.document.public(),
             previous_document_key: previous(document).map(|generation| {
@@ -293,176 +275,6 @@ impl Authority {
     #[must_use]
     pub fn delete_accounts_jwt(&self, accounts: &BTreeSet<AccountPublicKey>, issued_at: i64) -> Jwt {
         account_jwt::delete_request(accounts, issued_at, &self.operator)
-    }
-
-    /// A caller's certificate for `role`, valid from now (less ten minutes for clocks that are behind) for
-    /// `validity`. The key is made from `seed`, which must be random and used once.
-    ///
-    /// # Errors
-    /// For [`Role::Peer`], which only hosts have, and for a validity beyond the calendar.
-    pub fn client_certificate(
-        &self,
-        role: &Role,
-        seed: &Zeroizing<[u8; 32]>,
-        now: OffsetDateTime,
-        validity: Duration,
-    ) -> Result<ClientIdentity, ClientCertificateError> {
-        let key = p256_from(&Hkdf::<Sha256>::new(Some(b"nats-client/v1"), seed.as_ref()), "nats-client/v1");
-        certificates::client_certificate(&self.fleet, &self.name, role, &key, now, validity)
-    }
-
-    /// The issuer certificate of a host, for the key it made.
-    ///
-    /// # Errors
-    /// All problems of the names, or a validity that is empty or beyond the calendar.
-    pub fn issuer(
-        &self,
-        keys: &HostKeys,
-        names: &HostNames,
-        now: OffsetDateTime,
-        validity: Duration,
-    ) -> Result<CertificatePem, IssueError> {
-        certificates::issuer(&self.hosts, &self.name, keys, names, now, validity)
-    }
-
-    /// A leaf signed by the host CA itself, for clients that refuse critical name constraints (`issuer = "direct"`).
-    ///
-    /// # Errors
-    /// As [`Authority::issuer`].
-    pub fn direct_leaf(
-        &self,
-        keys: &HostKeys,
-        names: &HostNames,
-        now: OffsetDateTime,
-        validity: Duration,
-    ) -> Result<LeafPem, IssueError> {
-        certificates::direct_leaf(&self.hosts, &self.name, keys, names, now, validity)
-    }
-
-    /// JWT of a host's user in the system account.
-    #[must_use]
-    pub fn system_user_jwt(
-        &self,
-        host: &HostName,
-        key: &UserPublicKey,
-        now: OffsetDateTime,
-        expires: OffsetDateTime,
-    ) -> Jwt {
-        let subject = Subject {
-            name: host.to_string(),
-            key,
-            account: &self.system_account,
-            now,
-            expires: Some(expires),
-        };
-        let signer =
-            self.nkey(NkeyKind::Account, &Purpose::SystemAccountSigning(self.generations.account_signing));
-        user_jwt(subject, Some(Permissions::system_user()), &signer)
-    }
-
-    /// JWT of a host's user in the probe account.
-    #[must_use]
-    pub fn probe_user_jwt(
-        &self,
-        host: &HostName,
-        key: &UserPublicKey,
-        now: OffsetDateTime,
-        expires: OffsetDateTime,
-    ) -> Jwt {
-        let subject = Subject {
-            name: host.to_string(),
-            key,
-            account: &self.probe_account,
-            now,
-            expires: Some(expires),
-        };
-        let signer =
-            self.nkey(NkeyKind::Account, &Purpose::ProbeAccountSigning(self.generations.account_signing));
-        user_jwt(subject, Some(Permissions::probe_user()), &signer)
-    }
-
-    /// Credentials of a user, within its scope. The user's nkey is made from `seed`, which must be random and used
-    /// once; `expires` of `None` means they end only with the scope.
-    #[must_use]
-    pub fn user_credentials(
-        &self,
-        account: &AccountName,
-        user: &UserName,
-        generation: u32,
-        seed: &Zeroizing<[u8; 32]>,
-        now: OffsetDateTime,
-        expires: Option<OffsetDateTime>,
-    ) -> Credentials {
-        let key = Nkey::from_seed_bytes(NkeyKind::User, seed);
-        let jwt = self.user_jwt_for_key(account, user, generation, &key.user(), now, expires);
-        Credentials::new(jwt, key)
-    }
-
-    /// JWT of a user, within its scope, for a public key the user brings.
-    #[must_use]
-    pub fn user_jwt_for_key(
-        &self,
-        account: &AccountName,
-        user: &UserName,
-        generation: u32,
-        key: &UserPublicKey,
-        now: OffsetDateTime,
-        expires: Option<OffsetDateTime>,
-    ) -> Jwt {
-        let signer = self.nkey(NkeyKind::Account, &Purpose::UserScope(account, user, generation));
-        let subject =
-            Subject { name: user.to_string(), key, account: &self.account_key(account), now, expires };
-        user_jwt(subject, None, &signer)
-    }
-
-    /// A user for minutes, to be held in memory. `seed` must be random and used once.
-    ///
-    /// # Errors
-    /// When `minutes` is 0 or above [`MAX_ADMIN_MINUTES`].
-    pub fn admin_user(
-        &self,
-        purpose: &AdminPurpose,
-        seed: &Zeroizing<[u8; 32]>,
-        now: OffsetDateTime,
-        minutes: u32,
-    ) -> Result<AdminUser, AdminUserError> {
-        if !(1..=MAX_ADMIN_MINUTES).contains(&minutes) {
-            return Err(AdminUserError::Minutes(minutes));
-        }
-        let expires =
-            now.checked_add(time::Duration::minutes(i64::from(minutes))).ok_or(AdminUserError::Calendar)?;
-        let generation = self.generations.account_signing;
-        let (account, signing) = match purpose {
-            AdminPurpose::JetStream(account) => {
-                (self.account_key(account), Purpose::AccountSigning(account, generation))
-            }
-            AdminPurpose::SystemMonitor | AdminPurpose::SystemClaims | AdminPurpose::SystemOperations => {
-                (self.system_account.clone(), Purpose::SystemAccountSigning(generation))
-            }
-        };
-        let key = Nkey::from_seed_bytes(NkeyKind::User, seed);
-        let subject = Subject {
-            name: "terraform-provider-nats".to_owned(),
-            key: &key.user(),
-            account: &account,
-            now,
-            expires: Some(expires),
-        };
-        let jwt =
-            user_jwt(subject, Some(Permissions::admin(purpose)), &self.nkey(NkeyKind::Account, &signing));
-        Ok(AdminUser::new(jwt, expires, key))
-    }
-
-    /// What a host needs to join. Stable: the same host and generation give the same text.
-    #[must_use]
-    pub fn enrollment(&self, host: HostName, generation: u32) -> Enrollment {
-        Enrollment {
-            authority: self.name.clone(),
-            fleet_ca: self.fleet.certificate.clone(),
-            token: EnrollmentToken::new(self.derivation.secret(&Purpose::Enrollment(&host, generation))),
-            host,
-            generation,
-        }
     }
 }
 

@@ -53,6 +53,8 @@ mod root_key;
 mod secret_text;
 mod trust;
 mod users;
+#[cfg(test)]
+mod vectors;
 
 pub use account_jwt::{DecodeAccountError, DecodedAccount, EncodeAccountError, decode_account};
 pub use accounts::{

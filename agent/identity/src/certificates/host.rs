@@ -73,7 +73,9 @@ impl HostNames {
     pub fn problems(&self) -> Vec<HostNamesProblem> {
         let Self { host: _, dns, ips } = self;
         let mut problems = Vec::new();
-        problems.extend(dns.iter().filter(|name| !is_dns_name(name)).cloned().map(HostNamesProblem::Dns));
+        problems.extend(
+            self.dns_names().into_iter().filter(|name| !is_dns_name(name)).map(HostNamesProblem::Dns),
+        );
         let refused = ips.iter().filter(|ip| ip.is_unspecified() || ip.is_multicast());
         problems.extend(refused.copied().map(HostNamesProblem::Address));
         for (kind, count) in [("DNS names", dns.len()), ("addresses", ips.len())] {
@@ -113,7 +115,8 @@ impl HostNames {
     }
 }
 
-/// Labels of 1 to 63 lower-case letters, digits and inner hyphens, 253 characters in all, not an address.
+/// Labels of 1 to 63 lower-case letters, digits and inner hyphens, 253 characters in all; the last one is no number,
+/// which also keeps addresses out.
 fn is_dns_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -121,7 +124,8 @@ fn is_dns_name(name: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    name.len() <= 253 && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err()
+    let last_is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    name.len() <= 253 && name.split('.').all(is_label) && !last_is_number
 }
 
 /// Why a host's certificate was not made.
