@@ -5,7 +5,8 @@ mod check_layers;
 mod docs;
 mod tools;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The project's own commands.
@@ -30,11 +31,19 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+#[expect(clippy::print_stderr, reason = "an error without the stack that `Result` from `main` would show")]
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Tools => tools::run(),
         Command::CheckLayers => check_layers::run(),
         Command::Docs { check } => docs::run(check),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -125,6 +125,18 @@ fn versions_and_features_stand_in_the_root_manifest() {
 }
 
 #[test]
+fn features_of_our_own_crates_may_be_chosen() {
+    let tree = Tree::new();
+    let dependencies = "[dev-dependencies]\nnats-config = { workspace = true, features = [\"arbitrary\"] }\n";
+    tree.manifest("host-state", "agent/host-state", dependencies);
+    tree.write(
+        "agent/nats-config/Cargo.toml",
+        "[package]\nname = \"nats-config\"\nversion = \"0.1.0\"\n[features]\narbitrary = []\n",
+    );
+    assert_eq!(tree.findings(), [""; 0]);
+}
+
+#[test]
 fn files_open_with_their_purpose() {
     for text in
         ["", "use std::fmt;\n", "//!\n", "// x\n", "\n//! Late.\n", "#![forbid(unsafe_code)]\n//! Late.\n"]

@@ -73,10 +73,12 @@ pub(super) fn front_matter_problems(text: &str) -> Vec<String> {
     let value = |key: &str| {
         let mut lines = front.lines().skip_while(|line| !line.starts_with(&format!("{key}:")));
         let first = lines.next()?.split_once(':')?.1.trim().trim_matches('"');
+        if !first.starts_with(['|', '>']) {
+            return Some(first.to_owned());
+        }
         // The text of a block scalar stands in the indented lines below it.
-        let scalar =
-            if first.starts_with(['|', '>']) { lines.next().unwrap_or_default().trim() } else { first };
-        Some(scalar.to_owned())
+        let below = lines.next().filter(|line| line.starts_with(' ')).unwrap_or_default();
+        Some(below.trim().to_owned())
     };
     let mut problems = Vec::new();
     for key in ["page_title", "description"] {
