@@ -196,7 +196,7 @@ impl Host {
             Some(status) => bail!("it ended with {status}"),
             None => Ok(()),
         });
-        alive.with_context(|| format!("log of {what}:\n{}", agent.log_end()))
+        alive.with_context(|| format!("{what}; its log:\n{}\n", agent.log_end()))
     }
 
     /// The agent's process.
@@ -209,5 +209,45 @@ impl Host {
 
     fn enrollment(&self) -> PathBuf {
         self.folder.join("enrollment")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_host_has_a_name_an_address_and_a_folder_of_its_own() {
+        let fleet = Fleet::supercluster().unwrap();
+        let names: Vec<_> = fleet.hosts().iter().map(Host::name).collect();
+        assert_eq!(
+            names,
+            ["east-1", "east-2", "east-3", "west-1", "west-2", "west-3", "north-1", "north-2", "north-3"]
+        );
+        let addresses: BTreeSet<_> = fleet.hosts().iter().map(Host::agent_address).collect();
+        let folders: BTreeSet<_> = fleet.hosts().iter().map(Host::state_dir).collect();
+        assert_eq!((addresses.len(), folders.len()), (9, 9));
+        assert_eq!(fleet.host("west-2").unwrap().cluster(), "west");
+        assert_eq!(fleet.host("west-4").unwrap_err().to_string(), "no host is called `west-4`");
+    }
+
+    #[test]
+    fn an_agent_that_ends_is_shown_with_its_log() {
+        let mut fleet = Fleet::lay_out(&[("solo", 1)]).unwrap();
+        let folder = fleet.folder().to_path_buf();
+        let host = fleet.host_mut("solo-1").unwrap();
+        let missing = host.await_listening(Duration::ZERO).unwrap_err().to_string();
+        assert_eq!(missing, "the agent of `solo-1` was not started");
+
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no key; exit 7"]);
+        host.agent = Some(Process::start("the agent", &mut command, &folder.join("log")).unwrap());
+        let error = host.await_listening(Duration::from_secs(10)).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "the agent of `solo-1` listening; its log:\nno key\n: it ended with exit status: 7"
+        );
     }
 }

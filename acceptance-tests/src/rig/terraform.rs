@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 pub use run::{Action, Change, Diagnostic, Outcome, Run, Running};
@@ -96,6 +96,23 @@ impl Workspace {
             fs::create_dir_all(parent).with_context(|| format!("create the folder of `{name}`"))?;
         }
         fs::write(&path, text).with_context(|| format!("write `{name}`"))
+    }
+
+    /// Takes the `.tf` files of `folder`, an example for one, in place of all that the configuration holds so far.
+    ///
+    /// # Errors
+    /// When `folder` holds none, or a file cannot be read or written.
+    pub fn write_from(&self, folder: &Path) -> Result<()> {
+        for file in configuration_files(&self.module())? {
+            self.remove(&file)?;
+        }
+        let files = configuration_files(folder)?;
+        ensure!(!files.is_empty(), "`{}` holds no `.tf` files", folder.display());
+        for file in files {
+            let text = fs::read_to_string(folder.join(&file)).with_context(|| format!("read `{file}`"))?;
+            self.write(&file, &text)?;
+        }
+        Ok(())
     }
 
     /// Removes a file of the configuration.
@@ -253,6 +270,17 @@ impl Workspace {
         let verb = arguments.first().copied().unwrap_or("help");
         Running::start(command, &self.folder.path().join(format!("{number:03}-{verb}")))
     }
+}
+
+/// Names of the `.tf` files in `folder`, sorted.
+fn configuration_files(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("list `{}`", folder.display()))? {
+        let name = entry.with_context(|| format!("list `{}`", folder.display()))?.file_name();
+        names.extend(name.into_string().ok().filter(|name| name.ends_with(".tf")));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The block that makes the short name `nats` stand for the built provider.

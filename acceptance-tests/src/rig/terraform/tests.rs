@@ -82,6 +82,24 @@ fn a_running_command_can_be_interrupted() {
 }
 
 #[test]
+fn an_example_takes_the_place_of_what_was_there() {
+    let (_built, workspace) = workspace();
+    workspace.write("main.tf", "not terraform").unwrap();
+    workspace.write("old.tf", "not terraform").unwrap();
+    let example = tempfile::tempdir().unwrap();
+    let error = workspace.write_from(example.path()).unwrap_err().to_string();
+    assert!(error.ends_with("holds no `.tf` files"), "{error}");
+
+    fs::write(example.path().join("main.tf"), "output \"word\" { value = 1 }\n").unwrap();
+    fs::write(example.path().join("README.md"), "# Example\n").unwrap();
+    workspace.write_from(example.path()).unwrap();
+    assert_eq!(configuration_files(&workspace.module()).unwrap(), ["main.tf"]);
+    assert!(!workspace.module().join("README.md").exists());
+    workspace.apply().unwrap().succeeded().unwrap();
+    assert_eq!(workspace.output("word").unwrap(), 1);
+}
+
+#[test]
 fn a_mirror_serves_init_and_writes_the_lock_file() {
     let built = tempfile::tempdir().unwrap();
     let provider = built.path().join("terraform-provider-nats");
