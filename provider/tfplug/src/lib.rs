@@ -22,6 +22,7 @@
 pub mod diagnostics;
 pub mod plan;
 pub mod schema;
+pub mod testing;
 pub mod value;
 
 mod convert;
@@ -34,6 +35,7 @@ mod proto;
 mod provider;
 mod resource;
 mod rpc;
+mod serve;
 mod stop;
 
 pub use data_source::{DataRead, DataSource, DataSourceRequest};
@@ -48,5 +50,6 @@ pub use resource::{
     UpdateRequest, Updated, UpgradeRequest,
 };
 pub use schema::{Attribute, Block, Nesting, Schema};
+pub use serve::serve;
 pub use stop::Stop;
 pub use value::{Number, Path, Refinement, Type, Value};
