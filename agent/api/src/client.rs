@@ -1,0 +1,211 @@
+//! The caller's side of a claimed agent: one connection, each call typed, each failure named.
+
+mod apply;
+mod connect;
+mod error;
+mod tunnel;
+mod verify;
+
+use std::time::Duration;
+
+use host_state::report::Report;
+use host_state::{Plan, SignedSection};
+use identity::{ClientIdentity, HostName};
+use tonic::transport::Channel;
+
+use crate::convert;
+use crate::order::{ApplyOrder, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder};
+use crate::wire;
+use crate::wire::agent_client::AgentClient as Wire;
+
+pub use apply::ApplyStream;
+pub use error::{CallError, ConnectError};
+pub use tunnel::{OpenError, Reply, RequestError, Tunnel};
+
+pub(crate) use connect::{Dial, connect_once, dial};
+
+/// Which agent is meant. Whatever is expected, its certificate must come from the authority's host CA.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The host's name, in its certificate; absent where any host of the authority will do.
+    pub host: Option<HostName>,
+    /// Pin of the host's leaf key: SHA-256 of its public key info, 64 lower-case hex digits. When it is known no other
+    /// key is accepted, and a certificate of this very key is accepted although it has expired.
+    pub pin: Option<String>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From dialling to a connection that speaks.
+    pub connect: Duration,
+    /// One call, but Apply and Tunnel, whose length nobody knows.
+    pub call: Duration,
+}
+
+impl Default for Timeouts {
+    /// 10 seconds to connect, 60 for a call.
+    fn default() -> Timeouts {
+        Timeouts { connect: Duration::from_secs(10), call: Duration::from_secs(60) }
+    }
+}
+
+/// A connection to one claimed agent. Cheap to clone; calls run side by side. A connection that broke is dialled
+/// again by the next call, with the same checks.
+#[derive(Debug, Clone)]
+pub struct AgentClient {
+    wire: Wire<Channel>,
+    address: String,
+    timeouts: Timeouts,
+}
+
+impl AgentClient {
+    /// Dials `address` (`host:port`) and returns once the agent has taken our certificate.
+    ///
+    /// `host_ca` is the PEM of the authority's host CAs.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which says whether waiting may help ([`ConnectError::is_temporary`]).
+    pub async fn connect(
+        address: &str,
+        identity: &ClientIdentity,
+        host_ca: &str,
+        expected: Expected,
+        timeouts: Timeouts,
+    ) -> Result<AgentClient, ConnectError> {
+        let channel = connect::channel(address, identity, host_ca, expected, timeouts).await?;
+        let wire = Wire::new(channel)
+            .max_decoding_message_size(crate::MAX_DOWN_BYTES)
+            .max_encoding_message_size(crate::MAX_UP_BYTES);
+        Ok(AgentClient { wire, address: address.to_owned(), timeouts })
+    }
+
+    /// `host:port` as dialled.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The host as it is, after a fresh sweep.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn observe(&self) -> Result<Observation, CallError> {
+        let mut wire = self.wire.clone();
+        let response = self.call("Observe", wire.observe(wire::ObserveRequest {})).await?;
+        let wire::ObserveResponse { report_json, sections } = response;
+        let report: Report = self.read("Observe", convert::answer("the report", &report_json))?;
+        Ok(Observation { report, sections: self.read("Observe", convert::sections_from_wire(sections))? })
+    }
+
+    /// What an apply of these sections would do.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, CallError> {
+        let mut wire = self.wire.clone();
+        let request = wire::PreviewRequest { sections: convert::sections_to_wire(sections) };
+        let wire::PreviewResponse { plan_json } = self.call("Preview", wire.preview(request)).await?;
+        self.read("Preview", convert::answer("the plan", &plan_json))
+    }
+
+    /// Has the agent take sections in. The agent goes on when the stream is dropped.
+    ///
+    /// # Errors
+    /// [`CallError`]; most refusals come out of the stream.
+    pub async fn apply(&self, order: ApplyOrder) -> Result<ApplyStream, CallError> {
+        let mut wire = self.wire.clone();
+        let events = wire.apply(convert::apply_to_wire(order)).await;
+        let events = events.map_err(|status| CallError::from_status(&self.address, "Apply", status))?;
+        Ok(ApplyStream::new(self.address.clone(), events.into_inner()))
+    }
+
+    /// Makes a trial permanent. Only counts over a connection opened after the trial began.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn confirm(&self, order: TrialOrder) -> Result<(), CallError> {
+        let mut wire = self.wire.clone();
+        let TrialOrder { trial_id, signature } = order;
+        let request = wire::ConfirmRequest { trial_id, signature };
+        let wire::ConfirmResponse {} = self.call("Confirm", wire.confirm(request)).await?;
+        Ok(())
+    }
+
+    /// Ends a trial at once.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn cancel(&self, order: TrialOrder) -> Result<(), CallError> {
+        let mut wire = self.wire.clone();
+        let TrialOrder { trial_id, signature } = order;
+        let request = wire::CancelRequest { trial_id, signature };
+        let wire::CancelResponse {} = self.call("Cancel", wire.cancel(request)).await?;
+        Ok(())
+    }
+
+    /// Gets, keeps or gives back the lease.
+    ///
+    /// # Errors
+    /// [`CallError`]; that somebody else holds it is no error but `granted: false`.
+    pub async fn lease(&self, order: LeaseOrder) -> Result<LeaseAnswer, CallError> {
+        let mut wire = self.wire.clone();
+        let response = self.call("Lease", wire.lease(convert::lease_to_wire(order))).await?;
+        Ok(convert::lease_answer_from_wire(response))
+    }
+
+    /// Which addresses the host reaches.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn probe(&self, order: ProbeOrder) -> Result<Vec<ProbeResult>, CallError> {
+        let mut wire = self.wire.clone();
+        let response = self.call("Probe", wire.probe(convert::probe_to_wire(order))).await?;
+        let wire::ProbeResponse { results } = response;
+        Ok(results.into_iter().map(convert::probe_result_from_wire).collect())
+    }
+
+    /// The newest claims section in the agent's ledger; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn claims(&self) -> Result<Option<SignedSection>, CallError> {
+        let mut wire = self.wire.clone();
+        let wire::ClaimsResponse { section } =
+            self.call("Claims", wire.claims(wire::ClaimsRequest {})).await?;
+        section.map(|section| self.read("Claims", convert::section_from_wire(section))).transpose()
+    }
+
+    /// Logs in at the host's nats-server as the user of `user_jwt`. `sign` signs the server's nonce with the user's
+    /// key, which never leaves the caller.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn tunnel(
+        &self,
+        user_jwt: &str,
+        sign: impl FnOnce(&[u8]) -> [u8; 64] + Send,
+    ) -> Result<Tunnel, OpenError> {
+        tunnel::open(self.wire.clone(), &self.address, user_jwt, sign, self.timeouts.call).await
+    }
+
+    /// One call with its deadline.
+    async fn call<T>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, CallError> {
+        match tokio::time::timeout(self.timeouts.call, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(CallError::from_status(&self.address, method, status)),
+            Err(_) => Err(CallError::Timeout { address: self.address.clone(), method }),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        method: &'static str,
+        converted: Result<T, convert::ConvertError>,
+    ) -> Result<T, CallError> {
+        converted.map_err(|source| CallError::unreadable(&self.address, method, source))
+    }
+}

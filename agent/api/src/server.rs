@@ -1,0 +1,115 @@
+//! What an agent's front implements, who may call what, and the listeners for both of an agent's lives.
+//!
+//! The listeners are here rather than in the agent so that [`FakeAgent`](crate::fake) answers with the same TLS.
+
+mod adapter;
+mod claiming;
+mod listener;
+mod role;
+mod tls;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use host_state::report::ApplyEvent;
+use host_state::{Plan, SignedSection};
+use identity::{Enrollment, HostKeys};
+use tokio::sync::mpsc;
+
+use crate::order::{
+    ApplyOrder, Caller, LeaseAnswer, LeaseOrder, NewClaim, Observation, ProbeOrder, ProbeResult, TrialOrder,
+    TunnelRequest, TunnelResponse,
+};
+
+pub use crate::tls::TlsError;
+pub use listener::{
+    HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_STREAMS, serve_claimed,
+    serve_unclaimed,
+};
+pub use role::{METHODS, Method, is_allowed};
+pub use tls::{ClaimedTls, ListenerTls, UnclaimedTls, self_signed};
+
+/// Why an agent refused or failed. The text is for people and names the other writer or holder where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    /// The host is nobody's, or somebody else's.
+    #[error("{0}")]
+    NotClaimed(String),
+    /// A message, signature, authority, host, claim, hash or form of a section is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// Older, forked, or another owner's.
+    #[error("{0}")]
+    Conflict(String),
+    /// Somebody else holds the lease.
+    #[error("{0}")]
+    Leased(String),
+    /// The ledger cannot be read: changes are frozen.
+    #[error("{0}")]
+    Frozen(String),
+    /// The caller's role may not do this.
+    #[error("{0}")]
+    Denied(String),
+    /// Anything else, with its chain of causes.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A claimed agent. Roles are checked before any of these is called.
+#[async_trait]
+pub trait AgentService: Send + Sync + 'static {
+    /// The host after a fresh sweep, and the sections in its ledger.
+    async fn observe(&self) -> Result<Observation, ServiceError>;
+    /// What an apply of these sections would do.
+    async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError>;
+    /// Does it. Events end with `Finished`, except when it is refused with an error before anything was done. Runs
+    /// to its end when the caller goes away: `events` then no longer takes any.
+    async fn apply(
+        &self,
+        order: ApplyOrder,
+        caller: Caller,
+        events: mpsc::Sender<ApplyEvent>,
+    ) -> Result<(), ServiceError>;
+    /// Makes a change that is on trial permanent.
+    async fn confirm(&self, order: TrialOrder, caller: Caller) -> Result<(), ServiceError>;
+    /// Ends a trial at once.
+    async fn cancel(&self, order: TrialOrder, caller: Caller) -> Result<(), ServiceError>;
+    /// Grants, renews or releases the lease.
+    async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ServiceError>;
+    /// Which targets this host reaches, in the order asked.
+    async fn probe(&self, order: ProbeOrder) -> Result<Vec<ProbeResult>, ServiceError>;
+    /// The newest claims section in the ledger; `None` when there is none.
+    async fn claims(&self) -> Result<Option<SignedSection>, ServiceError>;
+    /// One tunnel, until the caller closes `requests`. An error ends it.
+    async fn tunnel(
+        &self,
+        caller: Caller,
+        requests: mpsc::Receiver<TunnelRequest>,
+        responses: mpsc::Sender<TunnelResponse>,
+    ) -> Result<(), ServiceError>;
+}
+
+/// Whether an unclaimed agent may be claimed now.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// With this enrolment.
+    Open(Arc<Enrollment>),
+    /// The token has died.
+    Expired,
+    /// It is claimed already, or has nothing to be claimed with.
+    Closed,
+}
+
+/// An unclaimed agent. The listener has checked proofs and form before [`EnrollmentService::bind`] is called.
+#[async_trait]
+pub trait EnrollmentService: Send + Sync + 'static {
+    /// Whether it may be claimed now, asked anew at each step of a claim.
+    fn door(&self) -> Door;
+    /// Public keys that the host made.
+    fn host_keys(&self) -> HostKeys;
+    /// The agent's version.
+    fn agent_version(&self) -> String;
+    /// Makes a claim last: fsynced, token burnt. The same claim again is a no-op. Must check that the issuer was
+    /// signed by the trust's host CA, and burn the token in the same step as it keeps the claim.
+    async fn bind(&self, claim: NewClaim) -> Result<(), ServiceError>;
+}
