@@ -68,7 +68,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
 
 /// The schema that the provider of this tree shows to terraform.
 fn read_schema() -> Result<Value> {
-    let workspace = Workspace::new(&binaries::build()?.provider, Installation::DevOverride)?;
+    let workspace = Workspace::new(&binaries::provider()?, Installation::DevOverride)?;
     let mut schemas = workspace.providers_schema()?;
     match schemas["provider_schemas"][PROVIDER_SOURCE].take() {
         Value::Null => bail!("terraform shows no schema of `{PROVIDER_SOURCE}`"),

@@ -169,7 +169,7 @@ impl Host {
             fs::create_dir_all(&folder)
                 .with_context(|| format!("create the folder `{}`", folder.display()))?;
         }
-        let mut command = Command::new(binaries::build()?.agent);
+        let mut command = Command::new(binaries::agent()?);
         command.arg("serve").arg("--state-dir").arg(self.state_dir());
         command.args(["--listen", &self.agent_address().to_string(), "--host", &self.name]);
         command.arg("--nats-server").arg(tools::nats_server()?);

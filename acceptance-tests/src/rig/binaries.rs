@@ -8,53 +8,46 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::workspace;
 
-/// Where the built programs are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
-    /// `terraform-provider-nats`.
-    pub provider: PathBuf,
-    /// `nats-agent`.
-    pub agent: PathBuf,
-}
-
-/// Builds both programs with the profile of this build and says where they are. The second call in a process
-/// only remembers; other processes wait for cargo's own lock.
+/// Builds `terraform-provider-nats` with the profile of this build and says where it is. The second call in a process only
+/// remembers; other processes wait for cargo's own lock.
 ///
 /// # Errors
-/// When they do not compile; the compiler's messages are on standard error.
-pub fn build() -> Result<Binaries> {
-    static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| build_now().map_err(|error| format!("{error:#}")))
+/// When it does not compile; the compiler's messages are on standard error.
+pub fn provider() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    build_once(&BUILT, "terraform-provider-nats")
+}
+
+/// Builds `nats-agent`; otherwise as [`provider`].
+///
+/// # Errors
+/// As [`provider`].
+pub fn agent() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    build_once(&BUILT, "nats-agent")
+}
+
+/// The package and its program have the same name.
+fn build_once(built: &OnceLock<Result<PathBuf, String>>, name: &str) -> Result<PathBuf> {
+    built
+        .get_or_init(|| build(name).map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(|text| anyhow!(text))
 }
 
-fn build_now() -> Result<Binaries> {
+fn build(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--quiet",
-            "--message-format=json",
-            "--package",
-            "terraform-provider-nats",
-            "--package",
-            "nats-agent",
-        ])
+        .args(["build", "--quiet", "--message-format=json", "--package", name])
         .current_dir(workspace::root())
         .stderr(Stdio::inherit());
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     let output = command.output().context("run `cargo build`")?;
-    ensure!(output.status.success(), "`cargo build` of provider and agent ended with {}", output.status);
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(Binaries {
-        provider: executable(&messages, "terraform-provider-nats")?,
-        agent: executable(&messages, "nats-agent")?,
-    })
+    ensure!(output.status.success(), "`cargo build --package {name}` ended with {}", output.status);
+    executable(&String::from_utf8_lossy(&output.stdout), name)
 }
 
 /// The program called `name` among cargo's messages. Source: cargo 1.95, "external tools", artifact messages.
