@@ -1,0 +1,55 @@
+//! [`Network`]: the front as the applier sees it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use host_state::observed::{ClaimsObserved, RunningObserved};
+
+use crate::front::held_ports::HeldPorts;
+use crate::front::resolver::Resolver;
+use crate::front::{monitor, served_leaf};
+use crate::roles::{AgentSettings, LocalServer, ServerView};
+
+/// Looks at the local nats-server and holds its ports while it may not start. One for the life of the process.
+#[derive(Debug)]
+pub struct Network {
+    resolver: Resolver,
+    held: HeldPorts,
+}
+
+impl Network {
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn new(settings: &AgentSettings) -> Network {
+        Network { resolver: Resolver::new(&settings.state_dir), held: HeldPorts::default() }
+    }
+}
+
+#[async_trait]
+impl ServerView for Network {
+    /// Never [`RunningObserved::Stopped`]: whether a process is there is not seen from a port.
+    async fn running(&self, monitor: SocketAddr) -> RunningObserved {
+        monitor::running(monitor).await
+    }
+
+    async fn healthz(&self, monitor: SocketAddr, query: &str) -> Result<(), String> {
+        monitor::healthz(monitor, query).await
+    }
+
+    async fn resolver(&self, server: &LocalServer) -> ClaimsObserved {
+        self.resolver.claims(server).await
+    }
+
+    async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String> {
+        self.resolver.push(server, jwt).await.map_err(|error| host_state::chain(&error))
+    }
+
+    async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String> {
+        served_leaf::served_leaf(address, after_info).await.map_err(|error| host_state::chain(&error))
+    }
+
+    async fn hold_ports(&self, ports: &[SocketAddr]) -> BTreeMap<SocketAddr, Result<(), String>> {
+        self.held.hold(ports).await
+    }
+}

@@ -1,0 +1,340 @@
+//! Account JWTs of the local nats-server: which it has, and pushing one, as the agent's system user.
+//!
+//! What counts is what *this* server has, because a server that was away is behind while its neighbours are not.
+//! Tried on nats-server 2.15.1 with two servers, one of them behind:
+//!
+//! - `$SYS.REQ.CLAIMS.LIST` and `.UPDATE` are answered by every server, each answer with its `server` block: ours is
+//!   told by its id.
+//! - `$SYS.REQ.ACCOUNT.<account>.CLAIMS.LOOKUP` is answered by every server with a bare JWT that does not say whose
+//!   it is, and an empty message from those that have none: useless here. `CLAIMS.PACK` goes to a queue group that any
+//!   server of the cluster answers: useless too.
+//!
+//! So LIST says which accounts this server knows, and the JWTs are read where it keeps them, in the resolver directory
+//! below the state directory: each lookup of the server reads the same file.
+//! Source: nats-server 2.15.1 server/dirstore.go `load`, server/accounts.go `DirAccResolver.Start`.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use futures_util::StreamExt;
+use host_state::layout;
+use host_state::observed::{ClaimObserved, ClaimsObserved};
+use identity::AccountPublicKey;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+use tokio::sync::Mutex;
+
+use crate::front::server_tls;
+use crate::roles::LocalServer;
+
+/// Every server has one.
+const LIST_SUBJECT: &str = "$SYS.REQ.CLAIMS.LIST";
+/// Every server takes it.
+const UPDATE_SUBJECT: &str = "$SYS.REQ.CLAIMS.UPDATE";
+/// Longest time for an answer of the local server.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest time for connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest account JWT that is read, in bytes. Source: nats-server 2.15.1, 1 MiB is the largest payload by default,
+/// so no larger one can have been pushed to a server that keeps it.
+const MAX_JWT_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Why the resolver could not be asked or told.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolverError {
+    /// TLS cannot be prepared.
+    #[error("cannot prepare TLS to the local nats-server")]
+    Tls(#[source] server_tls::ServerTlsError),
+    /// Cannot log in.
+    #[error("cannot connect to the local nats-server at `{client}` as the agent's system user")]
+    Connect {
+        /// Where.
+        client: SocketAddr,
+        /// Why.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// The request could not be sent.
+    #[error("cannot ask the local nats-server `{subject}`")]
+    Send {
+        /// What was asked.
+        subject: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer of this server; others may have answered.
+    #[error("the local nats-server `{server}` did not answer `{subject}` within {} s", ANSWER_TIMEOUT.as_secs())]
+    NoAnswer {
+        /// Its name.
+        server: String,
+        /// What was asked.
+        subject: &'static str,
+    },
+    /// Its answer is not what this version of ours knows.
+    #[error("the answer of the local nats-server to `{subject}` cannot be read")]
+    Answer {
+        /// What was asked.
+        subject: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It refused the JWT.
+    #[error("the local nats-server refused the account's JWT: {0}")]
+    Refused(String),
+    /// A JWT that it knows cannot be read.
+    #[error("cannot read the account's JWT `{path}`")]
+    File {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The system user's connection to the local nats-server, kept between questions: a new one would cost a handshake
+/// for each of hundreds of accounts.
+#[derive(Debug)]
+pub struct Resolver {
+    directory: PathBuf,
+    connection: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    client_address: SocketAddr,
+    user_jwt: String,
+    host_ca_pem: String,
+    client: Client,
+}
+
+/// An answer and who gave it.
+#[derive(Deserialize)]
+struct Answer {
+    server: AnsweringServer,
+    #[serde(default)]
+    data: serde_json::Value,
+    #[serde(default)]
+    error: Option<AnswerError>,
+}
+
+#[derive(Deserialize)]
+struct AnsweringServer {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct AnswerError {
+    description: String,
+}
+
+impl Resolver {
+    /// For the server that runs with `state_dir`. Connects only when asked something.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Resolver {
+        Resolver { directory: state_dir.join(layout::RESOLVER), connection: Mutex::new(None) }
+    }
+
+    /// The accounts of this server. Preloaded ones, such as the system account, are among them.
+    pub async fn claims(&self, server: &LocalServer) -> ClaimsObserved {
+        match self.listed(server).await {
+            Ok(claims) => ClaimsObserved::Answered(claims),
+            Err(error) => ClaimsObserved::Silent { reason: host_state::chain(&error) },
+        }
+    }
+
+    async fn listed(&self, server: &LocalServer) -> Result<BTreeMap<String, ClaimObserved>, ResolverError> {
+        let answer = self.ask(server, LIST_SUBJECT, Vec::new()).await?;
+        if let Some(error) = answer.error {
+            return Err(ResolverError::Refused(error.description));
+        }
+        let accounts: Vec<AccountPublicKey> = serde_json::from_value(answer.data)
+            .map_err(|source| ResolverError::Answer { subject: LIST_SUBJECT, source })?;
+        let mut claims = BTreeMap::new();
+        for account in accounts {
+            if let Some(claim) = read_claim(&self.directory, &account).await? {
+                claims.insert(account.to_string(), claim);
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Pushes an account JWT and waits until this server has taken it. Other servers of the system get it too: the
+    /// request reaches all of them, and each takes what the operator signed. May be repeated.
+    ///
+    /// # Errors
+    /// [`ResolverError`]; the JWT may be with some servers nevertheless.
+    pub async fn push(&self, server: &LocalServer, jwt: &str) -> Result<(), ResolverError> {
+        let answer = self.ask(server, UPDATE_SUBJECT, jwt.as_bytes().to_vec()).await?;
+        match answer.error {
+            None => Ok(()),
+            Some(error) => Err(ResolverError::Refused(error.description)),
+        }
+    }
+
+    /// Asks every server and returns the answer of the local one.
+    async fn ask(
+        &self,
+        server: &LocalServer,
+        subject: &'static str,
+        payload: Vec<u8>,
+    ) -> Result<Answer, ResolverError> {
+        let client = self.connected(server).await?;
+        let info = client.server_info();
+        let send = |source: Box<dyn std::error::Error + Send + Sync>| ResolverError::Send { subject, source };
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| send(Box::new(error)))?;
+        client
+            .publish_with_reply(subject, inbox, payload.into())
+            .await
+            .map_err(|error| send(Box::new(error)))?;
+        let ours = async {
+            while let Some(message) = answers.next().await {
+                let answer: Answer = match serde_json::from_slice(&message.payload) {
+                    Ok(answer) => answer,
+                    Err(source) => {
+                        tracing::debug!(%source, subject, "an answer of some server cannot be read");
+                        continue;
+                    }
+                };
+                if answer.server.id == info.server_id {
+                    return Some(answer);
+                }
+            }
+            None
+        };
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, ours).await.ok().flatten();
+        answer.ok_or_else(|| ResolverError::NoAnswer { server: info.server_name, subject })
+    }
+
+    /// The kept connection while it is one to this server as this user, else a new one.
+    async fn connected(&self, server: &LocalServer) -> Result<Client, ResolverError> {
+        let LocalServer { client, address, host_ca_pem, user_jwt, user_key } = server;
+        let mut kept = self.connection.lock().await;
+        if let Some(kept) = kept.as_ref() {
+            let same = kept.client_address == *client
+                && kept.user_jwt == *user_jwt
+                && kept.host_ca_pem == *host_ca_pem
+                && kept.client.connection_state() == State::Connected;
+            if same {
+                return Ok(kept.client.clone());
+            }
+        }
+        *kept = None;
+        let tls = server_tls::verified(host_ca_pem, *address).map_err(ResolverError::Tls)?;
+        let (jwt, key) = (user_jwt.clone(), Arc::clone(user_key));
+        let options = ConnectOptions::with_auth_callback(move |nonce| {
+            let (jwt, key) = (jwt.clone(), Arc::clone(&key));
+            async move {
+                let mut auth = async_nats::Auth::new();
+                auth.jwt = Some(jwt);
+                auth.signature = Some(key.sign(&nonce).to_vec());
+                Ok(auth)
+            }
+        });
+        // One attempt, then it is given up: the next sweep connects anew, so a stopped server costs nothing.
+        let connected = options
+            .name("nats-agent")
+            .require_tls(true)
+            .tls_client_config(tls)
+            .ignore_discovered_servers()
+            .max_reconnects(1)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .connect(format!("tls://{client}"))
+            .await
+            .map_err(|source| ResolverError::Connect { client: *client, source })?;
+        *kept = Some(Kept {
+            client_address: *client,
+            user_jwt: user_jwt.clone(),
+            host_ca_pem: host_ca_pem.clone(),
+            client: connected.clone(),
+        });
+        Ok(connected)
+    }
+}
+
+/// One account's JWT; absent when it went between the list and now.
+async fn read_claim(
+    directory: &Path,
+    account: &AccountPublicKey,
+) -> Result<Option<ClaimObserved>, ResolverError> {
+    let path = directory.join(format!("{account}.jwt"));
+    let read = async {
+        let mut text = Vec::new();
+        let file = tokio::fs::File::open(&path).await?;
+        file.take(MAX_JWT_BYTES).read_to_end(&mut text).await?;
+        Ok::<_, std::io::Error>(text)
+    };
+    match read.await {
+        Ok(text) => Ok(Some(observed(&text))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ResolverError::File { path, source }),
+    }
+}
+
+/// Hash and `iat` of a JWT; nothing is verified, as what the server has may be anything.
+fn observed(text: &[u8]) -> ClaimObserved {
+    #[derive(Deserialize)]
+    struct Claims {
+        iat: i64,
+    }
+    let payload = text.split(|byte| *byte == b'.').nth(1);
+    let json = payload.and_then(|payload| BASE64URL_NOPAD.decode(payload).ok());
+    let claims = json.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
+    ClaimObserved {
+        sha256: HEXLOWER.encode(&Sha256::digest(text)),
+        issued_at: claims.map(|claims| claims.iat),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_jwt_shows_its_hash_and_time() {
+        // {"iat":1704067200}
+        let seen = observed(b"eyJ9.eyJpYXQiOjE3MDQwNjcyMDB9.c2ln");
+        assert_eq!(seen.issued_at, Some(1_704_067_200));
+        assert_eq!(seen.sha256.len(), 64);
+        assert_eq!(observed(b"garbage").issued_at, None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_it_panic(text in proptest::collection::vec(any::<u8>(), 0..256)) {
+            prop_assert_eq!(observed(&text).sha256.len(), 64);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_silence_with_its_reason() {
+        let root = identity::RootKey::from_bytes(std::array::from_fn(|i| i as u8)).unwrap();
+        let name = "acme".parse().unwrap();
+        let authority = identity::Authority::derive(&root, name, identity::Generations::default()).unwrap();
+        let server = LocalServer {
+            client: "127.71.5.1:4222".parse().unwrap(),
+            address: "127.71.5.1".parse().unwrap(),
+            host_ca_pem: authority.trust().host_ca_bundle(),
+            user_jwt: "x.y.z".to_owned(),
+            user_key: Arc::new(identity::Nkey::from_seed_bytes(identity::NkeyKind::User, &[7; 32])),
+        };
+        let ClaimsObserved::Silent { reason } = Resolver::new(Path::new("/nowhere")).claims(&server).await else {
+            panic!("somebody answered");
+        };
+        let text = "cannot connect to the local nats-server at `127.71.5.1:4222` as the agent's system user: ";
+        assert!(reason.starts_with(text) && reason.contains("Connection refused"), "{reason}");
+    }
+}

@@ -1,0 +1,116 @@
+//! A claimed agent's calls, one file each: decode, ask the applier or the network, encode.
+//!
+//! Roles were checked before any of these is called (`nats_agent_api::server::is_allowed`); signatures are the
+//! applier's to check.
+
+mod apply;
+mod claims;
+mod lease;
+mod observe;
+mod preview;
+mod probe;
+mod trial;
+mod tunnel;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use host_state::report::ApplyEvent;
+use host_state::{Plan, SignedSection};
+use nats_agent_api::order::{
+    ApplyOrder, Caller, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder, TunnelRequest,
+    TunnelResponse,
+};
+use nats_agent_api::server::{AgentService, ServiceError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::roles::{self, Applier, ApplierError};
+
+/// Most tunnels at once; each is a connection to nats-server.
+pub const MAX_TUNNELS: usize = 32;
+
+/// The claimed agent.
+pub struct Agent {
+    applier: Arc<dyn Applier>,
+    tunnels: Arc<Semaphore>,
+    applies: TaskTracker,
+}
+
+impl Agent {
+    /// For the host that `applier` keeps. `applies` holds each running apply, so that the process can let it end.
+    #[must_use]
+    pub fn new(applier: Arc<dyn Applier>, applies: TaskTracker) -> Agent {
+        Agent { applier, tunnels: Arc::new(Semaphore::new(MAX_TUNNELS)), applies }
+    }
+}
+
+#[async_trait]
+impl AgentService for Agent {
+    async fn observe(&self) -> Result<Observation, ServiceError> {
+        observe::observe(self.applier.as_ref()).await
+    }
+
+    async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError> {
+        preview::preview(self.applier.as_ref(), sections).await
+    }
+
+    async fn apply(
+        &self,
+        order: ApplyOrder,
+        caller: Caller,
+        events: mpsc::Sender<ApplyEvent>,
+    ) -> Result<(), ServiceError> {
+        apply::apply(&self.applier, &self.applies, order, caller, events).await
+    }
+
+    async fn confirm(&self, order: TrialOrder, _caller: Caller) -> Result<(), ServiceError> {
+        trial::no_trial(&order)
+    }
+
+    async fn cancel(&self, order: TrialOrder, _caller: Caller) -> Result<(), ServiceError> {
+        trial::no_trial(&order)
+    }
+
+    async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ServiceError> {
+        lease::lease(self.applier.as_ref(), order, caller).await
+    }
+
+    async fn probe(&self, order: ProbeOrder) -> Result<Vec<ProbeResult>, ServiceError> {
+        probe::probe(order).await
+    }
+
+    async fn claims(&self) -> Result<Option<SignedSection>, ServiceError> {
+        claims::claims(self.applier.as_ref()).await
+    }
+
+    async fn tunnel(
+        &self,
+        caller: Caller,
+        requests: mpsc::Receiver<TunnelRequest>,
+        responses: mpsc::Sender<TunnelResponse>,
+    ) -> Result<(), ServiceError> {
+        let Ok(_one_of_few) = self.tunnels.try_acquire() else {
+            return Err(ServiceError::Failed(format!("too many tunnels at once, at most {MAX_TUNNELS}")));
+        };
+        tunnel::tunnel(self.applier.as_ref(), caller, requests, responses).await
+    }
+}
+
+/// The one place where the applier's errors become the API's.
+pub(super) fn service_error(error: ApplierError) -> ServiceError {
+    match error {
+        ApplierError::NotClaimed(text) => ServiceError::NotClaimed(text),
+        ApplierError::InvalidDocument(text) => ServiceError::Invalid(text),
+        ApplierError::Conflict(text) => ServiceError::Conflict(text),
+        ApplierError::Leased(text) => ServiceError::Leased(text),
+        ApplierError::Frozen(text) => ServiceError::Frozen(text),
+        ApplierError::Failed(text) => ServiceError::Failed(text),
+    }
+}
+
+/// A caller in the applier's words.
+fn caller_of(caller: Caller) -> roles::Caller {
+    let Caller { role, serial } = caller;
+    roles::Caller { role, serial }
+}
