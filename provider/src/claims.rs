@@ -1,1 +1,14 @@
-//! Changes of the claims section: read, merge, sign, push.
+//! Accounts and users as the `claims` section holds them: read from the agents, changed entry by entry, signed here,
+//! pushed to every host.
+//!
+//! One entry is one account's JWT; a user is a scope in its account's JWT. [`edit`] (pure) works out what a change makes
+//! of the newest section; [`writer`] joins the changes of one process for a moment, pushes them as one generation, and
+//! on a lost race reads, merges and tries again.
+
+pub mod edit;
+pub mod newest;
+pub mod writer;
+
+pub use edit::{Account, Edit, Wanted};
+pub use newest::{Newest, newest};
+pub use writer::ClaimsWriter;

@@ -1,15 +1,15 @@
 //! JetStream of any account of the system: one tunnel and one listing an account, shared by all resources of a process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nats_agent_api::{Tunnel, TunnelError};
+use nats_agent_api::{RequestError, Tunnel};
 use tfplug::Diagnostic;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
-use super::api::{CallError, Caller, JetStreamApi};
+use super::api::{Caller, JetStreamApi};
 use super::listing::Listings;
 use crate::resources::natural_id::AccountId;
 use crate::session::SessionSlot;
@@ -21,7 +21,7 @@ const CREATES_AT_ONCE: usize = 16;
 /// The way to JetStream for every resource of a process.
 pub struct JetStreamAccess {
     sessions: SessionSlot,
-    apis: Mutex<HashMap<AccountId, Arc<OnceCell<JetStreamApi>>>>,
+    apis: Mutex<BTreeMap<AccountId, Arc<OnceCell<JetStreamApi>>>>,
     listings: Listings,
     creates: Semaphore,
 }
@@ -77,17 +77,7 @@ impl Caller for Tunnel {
         subject: &str,
         payload: Vec<u8>,
         timeout: Duration,
-    ) -> Result<Vec<u8>, CallError> {
-        let answer = Tunnel::request(self, subject, payload, timeout).await;
-        answer.map(|reply| reply.payload).map_err(|error| call_error(subject, timeout, error))
-    }
-}
-
-fn call_error(subject: &str, timeout: Duration, error: TunnelError) -> CallError {
-    let subject = subject.to_owned();
-    match error {
-        TunnelError::NoResponders => CallError::NoResponders { subject },
-        TunnelError::Timeout => CallError::Timeout { subject, seconds: timeout.as_secs() },
-        other => CallError::Lost { reason: other.to_string() },
+    ) -> Result<Vec<u8>, RequestError> {
+        Ok(Tunnel::request(self, subject, payload, timeout).await?.payload)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nats_agent_api::RequestError;
 use serde_json::{Map, Value, json};
 
 use super::settings::{SettingsError, StreamSettings};
@@ -20,34 +21,8 @@ pub trait Caller: Send + Sync {
     /// One request, one answer.
     ///
     /// # Errors
-    /// [`CallError`] when no answer came.
-    async fn request(&self, subject: &str, payload: Vec<u8>, timeout: Duration)
-    -> Result<Vec<u8>, CallError>;
-}
-
-/// Why no answer came.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// Nobody serves the subject: JetStream is off for the account, or has no leader.
-    #[error("nobody answers on `{subject}`")]
-    NoResponders {
-        /// The subject.
-        subject: String,
-    },
-    /// Nothing within the time.
-    #[error("no answer on `{subject}` within {seconds} s")]
-    Timeout {
-        /// The subject.
-        subject: String,
-        /// The time, in seconds.
-        seconds: u64,
-    },
-    /// The way to the server is down.
-    #[error("the connection to the server was lost: {reason}")]
-    Lost {
-        /// Why.
-        reason: String,
-    },
+    /// [`RequestError`] when no answer came.
+    async fn request(&self, subject: &str, payload: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, RequestError>;
 }
 
 /// Why a JetStream request failed.
@@ -55,7 +30,7 @@ pub enum CallError {
 pub enum ApiError {
     /// No answer came.
     #[error("asking JetStream failed")]
-    Call(#[from] CallError),
+    Request(#[from] RequestError),
     /// The server refused.
     #[error("JetStream refused: {description} (error {code})")]
     Refused {
@@ -97,21 +72,23 @@ impl ApiError {
 
     /// Whether nobody with authority answered at all.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self, ApiError::Call(_) | ApiError::Refused { code: code::NOT_AVAILABLE, .. })
+        matches!(self, ApiError::Request(_) | ApiError::Refused { code: code::NOT_AVAILABLE, .. })
     }
 
     /// What a person does about it; empty when the error says it all.
     pub fn remedy(&self) -> &'static str {
         match self {
-            ApiError::Call(CallError::NoResponders { .. }) => {
+            ApiError::Request(RequestError::NoResponders { .. }) => {
                 "JetStream answers nobody in this account: check that the account has `jetstream` limits, and that \
                  the supercluster has a meta leader (`nats_supercluster` says who leads)."
             }
-            ApiError::Call(CallError::Timeout { .. }) => {
+            ApiError::Request(RequestError::Timeout { .. }) => {
                 "The meta group or the stream's own group has no leader just now. Apply again; if it stays so, \
                  `nats_supercluster` names the servers that are missing."
             }
-            ApiError::Call(CallError::Lost { .. }) => "Apply again; what was done is kept and adopted.",
+            ApiError::Request(RequestError::Failed { .. } | RequestError::Closed { .. }) => {
+                "Apply again; what was done is kept and adopted."
+            }
             ApiError::Refused { code, .. } => refusal_remedy(*code),
             ApiError::Answer { .. } | ApiError::Settings(_) => {
                 "The server may be of a version that this provider does not know."
@@ -231,8 +208,9 @@ impl JetStreamApi {
         let answer = self.ask(subject, &json!({ "offset": offset })).await?;
         let total = answer.get("total").and_then(Value::as_u64).ok_or_else(|| unreadable(subject, "no `total`"))?;
         let streams = answer.get("streams").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let streams = streams.iter().map(|stream| StreamInfo::from_json(subject, stream)).collect();
-        Ok((streams?, total))
+        let page: Result<Vec<StreamInfo>, ApiError> =
+            streams.iter().map(|stream| StreamInfo::from_json(subject, stream)).collect();
+        Ok((page?, total))
     }
 
     async fn stream_request(&self, verb: &str, stream: &str, body: &Value) -> Result<StreamInfo, ApiError> {
@@ -282,7 +260,7 @@ mod tests {
 
     #[test]
     fn silence_is_not_absence() {
-        let silent = ApiError::Call(CallError::Timeout { subject: "s".into(), seconds: 5 });
+        let silent = ApiError::Request(RequestError::Timeout { subject: "s".into(), timeout: Duration::from_secs(5) });
         assert!(silent.is_unanswered() && !silent.is_not_found());
         let leaderless = ApiError::Refused { code: 10008, description: "no leader".into() };
         assert!(leaderless.is_unanswered());

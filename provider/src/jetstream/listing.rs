@@ -60,7 +60,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::jetstream::api::{CallError, Caller};
+    use nats_agent_api::RequestError;
+
+    use crate::jetstream::api::Caller;
 
     /// Answers `STREAM.LIST` in pages of 256, as the server does.
     struct Server {
@@ -71,9 +73,9 @@ mod tests {
 
     #[async_trait]
     impl Caller for Server {
-        async fn request(&self, subject: &str, payload: Vec<u8>, _: Duration) -> Result<Vec<u8>, CallError> {
+        async fn request(&self, subject: &str, payload: Vec<u8>, _: Duration) -> Result<Vec<u8>, RequestError> {
             if self.asked.fetch_add(1, Ordering::SeqCst) == 0 && self.silent_first {
-                return Err(CallError::Timeout { subject: subject.to_owned(), seconds: 1 });
+                return Err(RequestError::Timeout { subject: subject.to_owned(), timeout: Duration::ZERO });
             }
             let request: Value = serde_json::from_slice(&payload).unwrap();
             let offset = usize::try_from(request["offset"].as_u64().unwrap()).unwrap();

@@ -7,6 +7,7 @@ mod schema;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use nats_config::NatsDuration;
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
     ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource,
@@ -17,6 +18,14 @@ use self::block::Declared;
 use super::natural_id::StreamId;
 use crate::jetstream::settings::{is_protected, owner};
 use crate::jetstream::{ApiError, JetStreamAccess, JetStreamApi, StreamInfo};
+use crate::timeouts::{Operation, Timeouts};
+
+/// How long operations may take when the block does not say.
+const TIMEOUTS: Timeouts = Timeouts {
+    create: NatsDuration::from_secs(120),
+    update: NatsDuration::from_secs(120),
+    delete: NatsDuration::from_secs(60),
+};
 
 /// See the module.
 pub struct StreamResource {
@@ -73,11 +82,13 @@ impl Resource for StreamResource {
     }
 
     fn schema(&self) -> Schema {
-        schema::schema()
+        schema::schema(TIMEOUTS)
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
-        block::parse(config).1
+        let mut problems = block::parse(config).1;
+        problems.extend(Timeouts::problems(config));
+        problems
     }
 
     async fn plan(&self, request: PlanRequest) -> PlanResponse {
@@ -119,12 +130,14 @@ impl Resource for StreamResource {
 
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let (declared, id) = whole(&request.planned)?;
-        let api = self.access.api(&id.account).await?;
-        let _permit = self.access.create_permit().await;
-        let done = create_or_adopt(&api, &declared, &id).await;
+        let made = async {
+            let api = self.access.api(&id.account).await?;
+            let _permit = self.access.create_permit().await;
+            create_or_adopt(&api, &declared, &id).await
+        };
+        let made = TIMEOUTS.within(made, &request.planned, Operation::Create, &format!("Stream `{id}`")).await;
         self.access.listings().forget(&id.account.to_string()).await;
-        let info = done?;
-        let state = state_of(&id, &info, declared.deletion_protection, &request.planned)?;
+        let state = taken_in(&made?, &declared, &id, request.planned)?;
         Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
     }
 
@@ -135,20 +148,20 @@ impl Resource for StreamResource {
         };
         match self.find(&id).await {
             Ok(None) => ReadResponse::gone(),
-            Ok(Some(info)) => match state_of(&id, &info, is_protected(&info.config), &request.state) {
+            Ok(Some(info)) => match state_of(&id, &info, request.state) {
                 Ok(state) => ReadResponse::found(state, request.private),
                 Err(problem) => ReadResponse::unanswered(problem.into()),
             },
-            Err(problem) => ReadResponse::unanswered(kept(problem).into()),
+            Err(problem) => ReadResponse::unanswered(super::kept(problem).into()),
         }
     }
 
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let (declared, id) = whole(&request.planned)?;
-        let api = self.access.api(&id.account).await?;
-        let done = update(&api, &declared, &id).await;
+        let changed = async { update(&self.access.api(&id.account).await?, &declared, &id).await };
+        let changed = TIMEOUTS.within(changed, &request.planned, Operation::Update, &format!("Stream `{id}`")).await;
         self.access.listings().forget(&id.account.to_string()).await;
-        let state = state_of(&id, &done?, declared.deletion_protection, &request.planned)?;
+        let state = taken_in(&changed?, &declared, &id, request.planned)?;
         Ok(Updated { state, private: request.private, diagnostics: Diagnostics::new() })
     }
 
@@ -157,10 +170,13 @@ impl Resource for StreamResource {
         if declared.deletion_protection {
             return Err(protected(format!("`{id}` is protected from deletion"), "").into());
         }
-        let api = self.access.api(&id.account).await?;
-        let done = api.delete(&id.stream).await;
+        let deleted = async {
+            let api = self.access.api(&id.account).await?;
+            api.delete(&id.stream).await.map_err(|error| explain("cannot be deleted", &id, &error))
+        };
+        let deleted = TIMEOUTS.within(deleted, &request.prior, Operation::Delete, &format!("Stream `{id}`")).await;
         self.access.listings().forget(&id.account.to_string()).await;
-        done.map_err(|error| explain("cannot be deleted", &id, &error))?;
+        deleted?;
         Ok(Deleted::default())
     }
 
@@ -203,13 +219,6 @@ fn protected(summary: String, why: &str) -> Diagnostic {
         format!("{why}To allow it, apply `deletion_protection = false` on this stream first."),
     )
     .at(Path::root("deletion_protection"))
-}
-
-/// The warning that goes with state that is kept because nobody answered.
-fn kept(mut problem: Diagnostic) -> Diagnostic {
-    problem.severity = tfplug::Severity::Warning;
-    problem.detail.push_str(" Its state is kept as it was.");
-    problem
 }
 
 /// A wholly known block and its id.
@@ -273,8 +282,33 @@ async fn write(
     if config == found.config { Ok(found) } else { api.update(config).await }
 }
 
-fn state_of(id: &StreamId, info: &StreamInfo, protected: bool, before: &Value) -> Result<Value, Diagnostic> {
+/// State after a write: what was planned, once the server has just that.
+fn taken_in(
+    info: &StreamInfo,
+    declared: &Declared,
+    id: &StreamId,
+    planned: Value,
+) -> Result<Value, Diagnostic> {
     let settings = info.settings().map_err(|error| explain("cannot be understood", id, &error))?;
+    if settings == declared.settings {
+        return Ok(planned.with("id", id.to_string()));
+    }
+    let detail = format!(
+        "The server took the request and made something else of it. Asked: {:?}. Found: {settings:?}.",
+        declared.settings
+    );
+    Err(Diagnostic::error(format!("Stream `{id}` is not what was asked for"), detail))
+}
+
+/// State of what the server has; it keeps its form where it means the same.
+fn state_of(id: &StreamId, info: &StreamInfo, before: Value) -> Result<Value, Diagnostic> {
+    let settings = info.settings().map_err(|error| explain("cannot be understood", id, &error))?;
+    let (declared, problems) = block::parse(&before);
+    let whole = problems.is_empty() && !before.attr("subjects").is_null();
+    if whole && declared.settings == settings {
+        return Ok(before);
+    }
+    let protected = if whole { declared.deletion_protection } else { is_protected(&info.config) };
     Ok(block::state(id, &settings, protected, before.attr("timeouts")))
 }
 

@@ -26,6 +26,9 @@ pub struct ClaimEntry {
     pub issued_at: i64,
     /// True when the account was deleted: kept so that a server that was away cannot bring it back.
     pub tombstone: bool,
+    /// What the person declared that no JWT can hold, in the provider's own words, so that an import finds it again.
+    /// Null when there is nothing; agents read nothing in it.
+    pub declared: serde_json::Value,
 }
 
 impl Section for ClaimsSection {

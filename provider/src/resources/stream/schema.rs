@@ -3,8 +3,9 @@
 use tfplug::{Attribute, Schema, Type};
 
 use crate::resources::meaning::{same_duration, same_size};
+use crate::timeouts::Timeouts;
 
-pub(super) fn schema() -> Schema {
+pub(super) fn schema(timeouts: Timeouts) -> Schema {
     Schema::new(0)
         .description(
             "A JetStream stream. Everything that the server can edit is updated in place; a replacement, which would \
@@ -14,6 +15,7 @@ pub(super) fn schema() -> Schema {
         .attributes(storage())
         .attributes(limits())
         .attributes(behaviour())
+        .attribute(timeouts.attribute())
 }
 
 fn identity() -> Vec<Attribute> {
@@ -40,7 +42,6 @@ fn identity() -> Vec<Attribute> {
         Attribute::bool("deletion_protection").default(true).description(
             "While true, a plan that would delete the stream or messages in it is refused.",
         ),
-        crate::timeouts::attribute(),
     ]
 }
 

@@ -1,0 +1,226 @@
+//! What changes of accounts make of a claims section. Pure: the time is an argument.
+
+use std::sync::Arc;
+
+use host_state::document::{ClaimEntry, ClaimsSection};
+use host_state::merge::{ClaimChange, merge_claims, next_issued_at};
+use identity::{AccountClaims, AccountName, Authority, Trust, decode_account};
+use tfplug::Diagnostic;
+
+/// One account as the claims section holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// What its JWT says.
+    pub claims: AccountClaims,
+    /// What the person declared that no JWT can hold; null when there is nothing.
+    pub declared: serde_json::Value,
+}
+
+/// What an account is to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// This.
+    Account(Box<Account>),
+    /// Deleted: no connection, everybody revoked, remembered for ever.
+    Tombstone,
+    /// As it is.
+    Unchanged,
+}
+
+/// Works out what an account is to become from what it is; `None` when there is none or it was deleted.
+/// Called again, with newer claims, when another writer was faster.
+pub type Change = Arc<dyn Fn(Option<&Account>) -> Result<Wanted, Diagnostic> + Send + Sync>;
+
+/// One change of one account.
+#[derive(Clone)]
+pub struct Edit {
+    /// The account.
+    pub account: AccountName,
+    /// What becomes of it.
+    pub change: Change,
+}
+
+impl Edit {
+    /// A change of `account`.
+    pub fn new(
+        account: AccountName,
+        change: impl Fn(Option<&Account>) -> Result<Wanted, Diagnostic> + Send + Sync + 'static,
+    ) -> Edit {
+        Edit { account, change: Arc::new(change) }
+    }
+}
+
+/// What a list of edits makes of a section.
+#[derive(Debug)]
+pub struct Revision {
+    /// The new section; absent when every edit left things as they were.
+    pub section: Option<ClaimsSection>,
+    /// One outcome for each edit, in their order; a refused edit does not stop the others.
+    pub outcomes: Vec<Result<(), Diagnostic>>,
+}
+
+/// Applies edits one after the other; each sees what the ones before made.
+pub fn revise(authority: &Authority, current: Option<&ClaimsSection>, edits: &[Edit], now: i64) -> Revision {
+    let trust = authority.trust();
+    let mut section = current.cloned();
+    let mut outcomes = Vec::with_capacity(edits.len());
+    for edit in edits {
+        match apply(authority, &trust, section.as_ref(), edit, now) {
+            Ok(Some(next)) => {
+                section = Some(next);
+                outcomes.push(Ok(()));
+            }
+            Ok(None) => outcomes.push(Ok(())),
+            Err(problem) => outcomes.push(Err(problem)),
+        }
+    }
+    let changed = section.as_ref() != current;
+    Revision { section: section.filter(|_| changed), outcomes }
+}
+
+/// One account; `None` when there is none or it was deleted.
+///
+/// # Errors
+/// When its JWT is none that this authority signed, or holds what this version cannot keep.
+pub fn account_in(
+    section: &ClaimsSection,
+    authority: &Authority,
+    trust: &Trust,
+    account: &AccountName,
+) -> Result<Option<Account>, Diagnostic> {
+    let key = authority.account_key(account);
+    let Some(entry) = section.accounts.get(key.as_str()).filter(|entry| !entry.tombstone) else {
+        return Ok(None);
+    };
+    let unreadable = |error: &dyn std::error::Error| {
+        Diagnostic::error(
+            format!("The claims of account `{account}` cannot be read"),
+            format!("{}. Nothing was changed.", host_state::chain(error)),
+        )
+    };
+    let jwt = entry.jwt.parse().map_err(|error| unreadable(&error))?;
+    let decoded = decode_account(&jwt, trust).map_err(|error| unreadable(&error))?;
+    Ok(Some(Account { claims: decoded.claims, declared: entry.declared.clone() }))
+}
+
+fn apply(
+    authority: &Authority,
+    trust: &Trust,
+    section: Option<&ClaimsSection>,
+    edit: &Edit,
+    now: i64,
+) -> Result<Option<ClaimsSection>, Diagnostic> {
+    let Edit { account, change } = edit;
+    let current = match section {
+        Some(section) => account_in(section, authority, trust, account)?,
+        None => None,
+    };
+    let key = authority.account_key(account);
+    let issued_at = next_issued_at(section, key.as_str(), now);
+    let (Account { claims, declared }, tombstone) = match change(current.as_ref())? {
+        Wanted::Unchanged => return Ok(None),
+        Wanted::Account(wanted) if current.as_ref() == Some(&wanted) => return Ok(None),
+        Wanted::Account(wanted) => (*wanted, false),
+        Wanted::Tombstone if current.is_none() => return Ok(None),
+        Wanted::Tombstone => {
+            let claims = AccountClaims::tombstone(account.clone(), key.clone(), issued_at);
+            (Account { claims, declared: serde_json::Value::Null }, true)
+        }
+    };
+    let refused = |error: &dyn std::error::Error| {
+        Diagnostic::error(
+            format!("The claims of account `{account}` cannot be signed"),
+            format!("{}.", host_state::chain(error)),
+        )
+    };
+    let jwt = authority.account_jwt(&claims, issued_at).map_err(|error| refused(&error))?;
+    let entry = ClaimEntry { name: account.to_string(), jwt: jwt.to_string(), issued_at, tombstone, declared };
+    let change = ClaimChange { account: key.as_str().to_owned(), entry };
+    merge_claims(section, change).map(Some).map_err(|error| refused(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::{AccountLimits, Generations, UserTemplate};
+
+    use super::*;
+
+    fn authority() -> Authority {
+        let root = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".parse().unwrap();
+        Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap()
+    }
+
+    fn name(text: &str) -> AccountName {
+        text.parse().unwrap()
+    }
+
+    fn create(authority: &Authority, account: &str) -> Edit {
+        let claims = authority.account_claims(name(account), AccountLimits::unlimited());
+        let account = Account { claims, declared: serde_json::json!({"system": "acme/global"}) };
+        Edit::new(account.claims.name.clone(), move |_| Ok(Wanted::Account(Box::new(account.clone()))))
+    }
+
+    fn add_user(authority: &Authority, account: &str, user: &str) -> Edit {
+        let scope =
+            authority.user_scope(&name(account), &user.parse().unwrap(), 1, UserTemplate::unrestricted());
+        let user: identity::UserName = user.parse().unwrap();
+        Edit::new(name(account), move |current| {
+            let mut account = current.cloned().ok_or_else(|| Diagnostic::error("no such account", ""))?;
+            account.claims.scopes.insert(user.clone(), scope.clone());
+            Ok(Wanted::Account(Box::new(account)))
+        })
+    }
+
+    fn read(authority: &Authority, section: &ClaimsSection, account: &str) -> Option<Account> {
+        account_in(section, authority, &authority.trust(), &name(account)).unwrap()
+    }
+
+    #[test]
+    fn an_edit_touches_its_own_account_and_its_own_scope() {
+        let authority = authority();
+        let edits = [
+            create(&authority, "orders"),
+            add_user(&authority, "orders", "service"),
+            create(&authority, "billing"),
+            add_user(&authority, "orders", "reader"),
+        ];
+        let first = revise(&authority, None, &edits, 1000).section.unwrap();
+        let before = first.accounts[authority.account_key(&name("billing")).as_str()].clone();
+        let second =
+            revise(&authority, Some(&first), &[add_user(&authority, "orders", "third")], 1000).section.unwrap();
+        assert_eq!(second.accounts[authority.account_key(&name("billing")).as_str()], before);
+        let users: Vec<_> =
+            read(&authority, &second, "orders").unwrap().claims.scopes.keys().map(ToString::to_string).collect();
+        assert_eq!(users, ["reader", "service", "third"]);
+    }
+
+    #[test]
+    fn issued_at_grows_even_when_the_clock_does_not() {
+        let authority = authority();
+        let first = revise(&authority, None, &[create(&authority, "orders")], 1000).section.unwrap();
+        let second =
+            revise(&authority, Some(&first), &[add_user(&authority, "orders", "a")], 900).section.unwrap();
+        assert_eq!(second.accounts.values().next().unwrap().issued_at, 1001);
+    }
+
+    #[test]
+    fn the_same_again_changes_nothing_and_a_deleted_account_is_remembered() {
+        let authority = authority();
+        let first = revise(&authority, None, &[create(&authority, "orders")], 1000).section.unwrap();
+        assert!(revise(&authority, Some(&first), &[create(&authority, "orders")], 2000).section.is_none());
+        let delete = Edit::new(name("orders"), |_| Ok(Wanted::Tombstone));
+        let second = revise(&authority, Some(&first), std::slice::from_ref(&delete), 2000).section.unwrap();
+        assert!(second.accounts.values().all(|entry| entry.tombstone));
+        assert_eq!(read(&authority, &second, "orders"), None);
+        assert!(revise(&authority, Some(&second), &[delete], 3000).section.is_none());
+    }
+
+    #[test]
+    fn a_refused_edit_does_not_stop_the_others() {
+        let authority = authority();
+        let edits = [add_user(&authority, "nowhere", "a"), create(&authority, "orders")];
+        let Revision { section, outcomes } = revise(&authority, None, &edits, 1000);
+        assert!(outcomes[0].is_err() && outcomes[1].is_ok());
+        assert_eq!(section.unwrap().accounts.len(), 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! The newest claims section that any host of the system has.
+
+use std::collections::BTreeMap;
+
+use host_state::document::{ClaimsSection, SECTION_DOMAIN, SectionHeader};
+use host_state::{SectionKind, SignedSection};
+use identity::{HostName, Trust};
+use tfplug::Diagnostic;
+
+use crate::agents::System;
+
+/// What the hosts answered.
+#[derive(Debug)]
+pub struct Newest {
+    /// Header and content of the newest section; absent when every host that answered has none.
+    pub head: Option<(SectionHeader, ClaimsSection)>,
+    /// Hosts that answered.
+    pub answered: Vec<HostName>,
+    /// Hosts that did not, and why.
+    pub silent: BTreeMap<HostName, Diagnostic>,
+}
+
+/// Asks every host.
+///
+/// # Errors
+/// When no host answers, or the newest section is none that this authority signed.
+pub async fn newest(system: &System) -> Result<Newest, Diagnostic> {
+    let answers = system.each_host(|host, agent| async move { fetch(&host, &agent).await }).await;
+    let mut newest = Newest { head: None, answered: Vec::new(), silent: BTreeMap::new() };
+    let mut sections = Vec::new();
+    for (host, answer) in answers {
+        match answer {
+            Ok(section) => {
+                sections.extend(section);
+                newest.answered.push(host);
+            }
+            Err(problem) => drop(newest.silent.insert(host, problem)),
+        }
+    }
+    if newest.answered.is_empty() {
+        return Err(nobody(&newest.silent));
+    }
+    if let Some(section) = sections.into_iter().max_by_key(|section| section.header.generation) {
+        newest.head = Some(open(section, &system.trust)?);
+    }
+    Ok(newest)
+}
+
+async fn fetch(
+    host: &HostName,
+    agent: &nats_agent_api::AgentClient,
+) -> Result<Option<SignedSection>, Diagnostic> {
+    agent.claims().await.map_err(|error| {
+        Diagnostic::warning(
+            format!("Host `{host}` was not asked for its claims"),
+            format!("{}.", host_state::chain(&error)),
+        )
+    })
+}
+
+fn nobody(silent: &BTreeMap<HostName, Diagnostic>) -> Diagnostic {
+    let reasons: Vec<String> = silent.iter().map(|(host, problem)| format!("`{host}`: {}", problem.detail)).collect();
+    Diagnostic::error(
+        "No agent answers",
+        format!("Accounts and users are read from the agents, any of them:\n{}", reasons.join("\n")),
+    )
+}
+
+/// Checks signature and form. Agents checked both; a provider that merges into a section trusts no host alone.
+fn open(section: SignedSection, trust: &Trust) -> Result<(SectionHeader, ClaimsSection), Diagnostic> {
+    let wrong = |reason: String| Diagnostic::error("The claims in the agents' ledgers cannot be used", reason);
+    let signature = data_encoding::BASE64
+        .decode(section.signature.as_bytes())
+        .ok()
+        .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
+        .ok_or_else(|| wrong("Their signature is no Ed25519 signature in base64.".to_owned()))?;
+    let signed = section.header.signed_bytes();
+    let keys = std::iter::once(&trust.document_key).chain(&trust.previous_document_key);
+    if !keys.into_iter().any(|key| key.verify(SECTION_DOMAIN, &signed, &signature)) {
+        return Err(wrong("They are not signed by this authority's document key.".to_owned()));
+    }
+    if section.header.section != SectionKind::Claims {
+        return Err(wrong(format!("An agent answered with a `{}` section.", section.header.section)));
+    }
+    let body = section.body::<ClaimsSection>().map_err(|error| wrong(host_state::chain(&error)))?;
+    Ok((section.header, body))
+}

@@ -1,0 +1,307 @@
+//! Compares what was seen with what was declared. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::seen::{MetaGroup, Seen, StreamSeen};
+use super::{ExpectedTopology, Health, ServerHealth};
+
+/// Everything that is wrong, each once and where it belongs.
+#[must_use]
+pub fn judge(expected: &ExpectedTopology, seen: &Seen) -> Health {
+    let leader = meta_leader(seen);
+    let mut health = Health {
+        servers: servers(expected, seen),
+        meta_leader: leader.map(|(name, _)| name.to_owned()),
+        meta_peers: leader.map(|(_, group)| group.cluster_size),
+        problems: Vec::new(),
+    };
+    judge_presence(expected, seen, &mut health.servers);
+    judge_links(expected, seen, &mut health.servers);
+    judge_meta(expected, leader, &mut health);
+    judge_streams(seen, &mut health.problems);
+    health
+}
+
+fn servers(expected: &ExpectedTopology, seen: &Seen) -> BTreeMap<String, ServerHealth> {
+    let names: BTreeSet<&String> = expected.servers.keys().chain(seen.servers.keys()).collect();
+    let server = |name: &String| {
+        let answer = seen.servers.get(name).and_then(|answers| answers.first()).cloned();
+        let declared = expected.servers.get(name).cloned();
+        let said = answer.as_ref().map(|answer| answer.cluster.clone());
+        ServerHealth { cluster: declared.or(said).unwrap_or_default(), seen: answer, problems: Vec::new() }
+    };
+    names.into_iter().map(|name| (name.clone(), server(name))).collect()
+}
+
+/// The meta leader as it sees itself: only its view of the others counts.
+fn meta_leader(seen: &Seen) -> Option<(&str, &MetaGroup)> {
+    let own = seen.meta.iter().find(|(name, group)| group.leader == **name);
+    own.map(|(name, group)| (name.as_str(), group))
+}
+
+fn judge_presence(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeMap<String, ServerHealth>) {
+    for (name, server) in servers.iter_mut() {
+        let answers = seen.servers.get(name).map(Vec::as_slice).unwrap_or_default();
+        let problems = &mut server.problems;
+        match (expected.servers.get(name), answers) {
+            (Some(_), []) => problems.push("does not answer".to_owned()),
+            (None, _) => problems.push("is in the supercluster and was not declared".to_owned()),
+            (Some(cluster), [answer, others @ ..]) => {
+                if !others.is_empty() {
+                    problems.push(format!("{} servers answer under this name", answers.len()));
+                }
+                if answer.cluster != *cluster {
+                    problems.push(format!("is in cluster `{}`, declared in `{cluster}`", answer.cluster));
+                }
+                if answer.jetstream.is_none() {
+                    problems.push("has JetStream switched off".to_owned());
+                }
+            }
+        }
+    }
+}
+
+/// Routes to every server of its cluster, an outbound gateway to every other cluster, an inbound one from somebody
+/// of every other cluster.
+fn judge_links(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeMap<String, ServerHealth>) {
+    for (name, server) in servers.iter_mut().filter(|(_, server)| server.seen.is_some()) {
+        let neighbours = expected.servers.iter().filter(|(other, cluster)| {
+            *other != name && **cluster == server.cluster && seen.servers.contains_key(*other)
+        });
+        let routes = seen.routes.get(name);
+        for (other, _) in neighbours {
+            if routes.is_none_or(|routes| !routes.contains(other)) {
+                server.problems.push(format!("has no route to `{other}`"));
+            }
+        }
+        for cluster in expected.clusters().filter(|cluster| *cluster != server.cluster) {
+            if seen.outbound.get(name).is_none_or(|outbound| !outbound.contains(cluster)) {
+                server.problems.push(format!("has no outbound gateway to cluster `{cluster}`"));
+            }
+        }
+    }
+    judge_inbound(expected, seen, servers);
+}
+
+/// Which server of a cluster another cluster's gateways dial is theirs to choose, so inbound counts per cluster.
+fn judge_inbound(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeMap<String, ServerHealth>) {
+    for cluster in expected.clusters() {
+        let members: Vec<&String> =
+            expected.servers.iter().filter(|(_, its)| *its == cluster).map(|(name, _)| name).collect();
+        let alive = members.iter().any(|name| seen.servers.contains_key(*name));
+        let inbound: BTreeSet<&String> =
+            members.iter().filter_map(|name| seen.inbound.get(*name)).flatten().collect();
+        for other in expected.clusters().filter(|other| alive && *other != cluster) {
+            let other_alive =
+                expected.servers.iter().any(|(name, its)| its == other && seen.servers.contains_key(name));
+            if other_alive && !inbound.iter().any(|from| from.as_str() == other) {
+                for name in members.iter().filter(|name| seen.servers.contains_key(**name)) {
+                    if let Some(server) = servers.get_mut(*name) {
+                        server.problems.push(format!("its cluster has no inbound gateway from cluster `{other}`"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn judge_meta(expected: &ExpectedTopology, leader: Option<(&str, &MetaGroup)>, health: &mut Health) {
+    let Some((leader, group)) = leader else {
+        health.problems.push("the JetStream meta group has no leader".to_owned());
+        return;
+    };
+    let declared = expected.servers.len() as u64;
+    if group.cluster_size != declared {
+        let counted = group.cluster_size;
+        health.problems.push(format!("the meta group counts {counted} members, {declared} are declared"));
+    }
+    for (name, server) in &mut health.servers {
+        if name == leader || !expected.servers.contains_key(name) {
+            continue;
+        }
+        match group.replicas.iter().find(|replica| replica.name == *name) {
+            None => server.problems.push("is no member of the meta group".to_owned()),
+            Some(replica) if replica.offline => {
+                server.problems.push("the meta leader does not reach it".to_owned());
+            }
+            Some(replica) if !replica.current => {
+                server.problems.push(format!("is {} entries behind in the meta group", replica.lag));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Each stream by its leader's view; a stream without leader by anybody's.
+fn judge_streams(seen: &Seen, problems: &mut Vec<String>) {
+    let mut by_name: BTreeMap<(&str, &str), Vec<(&str, &StreamSeen)>> = BTreeMap::new();
+    for (server, streams) in &seen.streams {
+        for stream in streams {
+            let key = (stream.account.as_str(), stream.stream.as_str());
+            by_name.entry(key).or_default().push((server, stream));
+        }
+    }
+    for ((account, name), views) in by_name {
+        let led = views.iter().find_map(|(server, stream)| {
+            let group = stream.group.as_ref()?;
+            (group.leader == *server).then_some((stream.replicas, group))
+        });
+        let clustered = views.iter().any(|(_, stream)| stream.group.is_some());
+        match led {
+            None if clustered => problems.push(format!("stream `{name}` of account `{account}` has no leader")),
+            None => {}
+            Some((wanted, group)) => {
+                let have = group.replicas.len() as u64 + 1;
+                if have < wanted {
+                    problems.push(format!("stream `{name}` of account `{account}` has {have} of {wanted} replicas"));
+                }
+                for replica in group.replicas.iter().filter(|replica| replica.offline || !replica.current) {
+                    let state = if replica.offline { "offline" } else { "behind" };
+                    let at = &replica.name;
+                    problems.push(format!("stream `{name}` of account `{account}`: replica on `{at}` is {state}"));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seen::{JetStreamUse, Replica, ServerSeen, StreamGroup};
+    use super::*;
+
+    const CLUSTERS: [&str; 2] = ["east", "west"];
+
+    fn name(cluster: &str, number: usize) -> String {
+        format!("{cluster}-{number}")
+    }
+
+    fn expected() -> ExpectedTopology {
+        let servers = CLUSTERS.iter().flat_map(|cluster| (1..=3).map(|n| (name(cluster, n), (*cluster).to_owned())));
+        ExpectedTopology { servers: servers.collect() }
+    }
+
+    fn replica(name: &str) -> Replica {
+        Replica { name: name.to_owned(), current: true, offline: false, lag: 0 }
+    }
+
+    /// Two clusters of three, everything well, `east-1` leads the meta group and a stream.
+    fn well() -> Seen {
+        let mut seen = Seen::default();
+        for (server, cluster) in &expected().servers {
+            let answer = ServerSeen {
+                id: format!("N{server}"),
+                cluster: cluster.clone(),
+                version: "2.15.1".into(),
+                uptime: "1m".into(),
+                connections: 0,
+                jetstream: Some(JetStreamUse::default()),
+            };
+            seen.servers.insert(server.clone(), vec![answer]);
+            let other: BTreeSet<String> =
+                CLUSTERS.iter().filter(|other| *other != cluster).map(|other| (*other).to_owned()).collect();
+            seen.outbound.insert(server.clone(), other.clone());
+            seen.inbound.insert(server.clone(), other);
+            let routes = (1..=3).map(|n| name(cluster, n)).filter(|other| other != server);
+            seen.routes.insert(server.clone(), routes.collect());
+        }
+        let replicas = expected().servers.keys().filter(|name| *name != "east-1").map(|name| replica(name)).collect();
+        seen.meta.insert("east-1".into(), MetaGroup { leader: "east-1".into(), cluster_size: 6, replicas });
+        let group = StreamGroup { leader: "east-1".into(), replicas: vec![replica("east-2"), replica("east-3")] };
+        let stream = StreamSeen { account: "orders".into(), stream: "S".into(), replicas: 3, group: Some(group) };
+        seen.streams.insert("east-1".into(), vec![stream]);
+        seen
+    }
+
+    fn check(change: impl FnOnce(&mut Seen), problems: &[&str]) {
+        let mut seen = well();
+        change(&mut seen);
+        let health = judge(&expected(), &seen);
+        assert_eq!(health.all_problems(), problems);
+        assert_eq!(health.is_healthy(), problems.is_empty());
+    }
+
+    #[test]
+    fn a_well_supercluster_has_no_problem() {
+        check(|_| {}, &[]);
+        let health = judge(&expected(), &well());
+        assert_eq!((health.meta_leader.as_deref(), health.meta_peers), (Some("east-1"), Some(6)));
+    }
+
+    #[test]
+    fn a_silent_server_is_named_once() {
+        let silent = |seen: &mut Seen| {
+            seen.servers.remove("west-2");
+            seen.meta.get_mut("east-1").unwrap().replicas.retain(|replica| replica.name != "west-2");
+        };
+        check(silent, &["`west-2`: does not answer", "`west-2`: is no member of the meta group"]);
+    }
+
+    #[test]
+    fn what_healthz_does_not_see_is_seen() {
+        check(
+            |seen| drop(seen.outbound.insert("west-1".into(), BTreeSet::new())),
+            &["`west-1`: has no outbound gateway to cluster `east`"],
+        );
+        check(
+            |seen| seen.meta.get_mut("east-1").unwrap().replicas[0].current = false,
+            &["`east-2`: is 0 entries behind in the meta group"],
+        );
+        check(
+            |seen| drop(seen.routes.get_mut("east-3").unwrap().remove("east-1")),
+            &["`east-3`: has no route to `east-1`"],
+        );
+        check(
+            |seen| seen.meta.get_mut("east-1").unwrap().cluster_size = 7,
+            &["the meta group counts 7 members, 6 are declared"],
+        );
+        check(
+            |seen| seen.servers.get_mut("west-3").unwrap()[0].jetstream = None,
+            &["`west-3`: has JetStream switched off"],
+        );
+    }
+
+    fn with_stream(change: impl FnOnce(&mut StreamSeen)) -> impl FnOnce(&mut Seen) {
+        |seen| change(&mut seen.streams.get_mut("east-1").unwrap()[0])
+    }
+
+    #[test]
+    fn streams_are_judged_by_their_leaders_view() {
+        check(
+            with_stream(|stream| drop(stream.group.as_mut().unwrap().replicas.pop())),
+            &["stream `S` of account `orders` has 2 of 3 replicas"],
+        );
+        check(
+            with_stream(|stream| stream.group.as_mut().unwrap().replicas[0].current = false),
+            &["stream `S` of account `orders`: replica on `east-2` is behind"],
+        );
+        check(
+            with_stream(|stream| stream.group.as_mut().unwrap().leader.clear()),
+            &["stream `S` of account `orders` has no leader"],
+        );
+        check(with_stream(|stream| stream.group = None), &[]);
+    }
+
+    #[test]
+    fn strangers_and_doubles_are_problems() {
+        check(
+            |seen| {
+                let answer = seen.servers["east-1"][0].clone();
+                seen.servers.get_mut("east-1").unwrap().push(answer.clone());
+                seen.servers.insert("east-9".into(), vec![answer]);
+                let all = ["east-1", "east-2", "east-3"].map(str::to_owned).into();
+                seen.routes.insert("east-9".into(), all);
+                seen.outbound.insert("east-9".into(), BTreeSet::from(["west".to_owned()]));
+            },
+            &[
+                "`east-1`: 2 servers answer under this name",
+                "`east-9`: is in the supercluster and was not declared",
+            ],
+        );
+    }
+
+    #[test]
+    fn no_leader_is_a_problem_of_the_whole() {
+        check(|seen| seen.meta.clear(), &["the JetStream meta group has no leader"]);
+    }
+}
