@@ -161,11 +161,23 @@ fn compare(path: &mut Vec<String>, old: &Value, new: &Value, changed: &mut Vec<C
         (Some(Cost::Remotes), Value::Object(left), Value::Object(right)) => {
             compare_remotes(path, left, right, changed);
         }
+        // A section of extra settings that one side lacks: each setting in it has a rule of its own.
+        (None, Value::Object(map), Value::Null) | (None, Value::Null, Value::Object(map))
+            if is_extra(path) && !map.is_empty() =>
+        {
+            let empty = Value::Object(Map::new());
+            let (old, new) = if old.is_null() { (&empty, new) } else { (old, &empty) };
+            compare(path, old, new, changed);
+        }
         (cost, _, _) => {
             let class = cost.map_or(Class::Restart, |cost| class_of(cost, old, new));
             changed.push(Changed { path: path.clone(), setting: setting_name(row, path), class });
         }
     }
+}
+
+fn is_extra(path: &[String]) -> bool {
+    path.first().is_some_and(|first| first == "extra")
 }
 
 fn class_of(cost: Cost, old: &Value, new: &Value) -> Class {
@@ -211,24 +223,28 @@ fn find<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, key| value.get(key))
 }
 
-/// Puts `new` at `path`, or takes away what is there; makes the objects on the way.
+/// Puts `new` at `path`, making the objects on the way; or takes away what is there, and with it the sections of
+/// extra settings that are left empty.
 fn replace(value: &mut Value, path: &[String], new: Option<Value>) {
-    let Some((last, parents)) = path.split_last() else { return };
-    let mut at = value;
-    for key in parents {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
+    let Some((key, rest)) = path.split_first() else { return };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let Value::Object(map) = value else { return };
+    match (rest.is_empty(), new) {
+        (true, Some(new)) => {
+            map.insert(key.clone(), new);
         }
-        let Value::Object(map) = at else { return };
-        at = map.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
-    }
-    if !at.is_object() {
-        *at = Value::Object(Map::new());
-    }
-    if let Value::Object(map) = at {
-        match new {
-            Some(new) => map.insert(last.clone(), new),
-            None => map.remove(last),
-        };
+        (true, None) => {
+            map.remove(key);
+        }
+        (false, new) => {
+            let removes = new.is_none();
+            let inner = map.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+            replace(inner, rest, new);
+            if removes && key != "extra" && inner.as_object().is_some_and(Map::is_empty) {
+                map.remove(key);
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold for every configuration, over generated ones.
 
 mod change;
+mod differing;
 mod parsing;
 mod trial;
 

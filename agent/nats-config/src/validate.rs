@@ -10,6 +10,8 @@ mod paths;
 mod storage;
 mod trust;
 
+pub use extra::owned_settings;
+
 use crate::{LameDuck, Logging, NatsDuration, Problem, ServerConfig, ServerLimits, difference::shortened};
 
 /// Shortest lame duck. Source: nats-server 2.15.1 server/opts.go (`lame_duck_duration`, minimum 30 s).

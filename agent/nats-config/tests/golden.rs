@@ -1,5 +1,6 @@
 //! Rendered texts and refusals as files: `NN-name.model.json` gives `NN-name.json`, `.digest`, `.trial.json`;
 //! `fails/NN-name.model.json` gives `fails/NN-name.problems`. `UPDATE_GOLDEN=1` rewrites what is expected.
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot read its files must fail"))]
 
 use std::{
     fs,

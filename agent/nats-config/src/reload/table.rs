@@ -45,6 +45,10 @@ pub struct ReloadRule {
 const TRIED: &str = "nats-server 2.15.1, tried by reload";
 /// Read in the server's source, and tried as far as one server alone can show it.
 const READ: &str = "nats-server 2.15.1 server/reload.go";
+/// The server accepts a reload; that all of it takes effect is not proven, and a changed directory leaves the
+/// claims behind, so nothing is promised.
+const UNPROVEN: &str =
+    "own rule: nats-server 2.15.1 accepts a reload, without proof that it takes full effect";
 /// Our own decision, documented in the crate.
 const OURS: &str = "own rule: lists of addresses are seeds";
 
@@ -108,12 +112,12 @@ pub(super) const ROWS: &[Row] = &[
     row("trust", "operator", Cost::Section, READ),
     row("trust.operator_jwt", "operator", Cost::Restart, TRIED),
     row("trust.system_account", "system_account", Cost::Restart, READ),
-    row("trust.resolver.dir", "resolver.dir", Cost::Restart, TRIED),
-    row("trust.resolver.allow_delete", "resolver.allow_delete", Cost::Restart, TRIED),
-    row("trust.resolver.interval", "resolver.interval", Cost::Restart, TRIED),
-    row("trust.resolver.timeout", "resolver.timeout", Cost::Restart, TRIED),
-    row("trust.resolver.limit", "resolver.limit", Cost::Restart, TRIED),
-    row("trust.preload", "resolver_preload", Cost::Restart, TRIED),
+    row("trust.resolver.dir", "resolver.dir", Cost::Restart, UNPROVEN),
+    row("trust.resolver.allow_delete", "resolver.allow_delete", Cost::Restart, UNPROVEN),
+    row("trust.resolver.interval", "resolver.interval", Cost::Restart, UNPROVEN),
+    row("trust.resolver.timeout", "resolver.timeout", Cost::Restart, UNPROVEN),
+    row("trust.resolver.limit", "resolver.limit", Cost::Restart, UNPROVEN),
+    row("trust.preload", "resolver_preload", Cost::Reload, TRIED),
     row("limits.max_payload", "max_payload", Cost::Reload, TRIED),
     row("limits.max_connections", "max_connections", Cost::Reload, TRIED),
     row("limits.max_pending", "max_pending", Cost::Restart, TRIED),

@@ -132,7 +132,7 @@ fn an_extra_setting_costs_a_restart_unless_the_table_knows_better() {
     assert_eq!(
         reload_class(&old, &new),
         Change::Restart {
-            restart: BTreeSet::from(["feature_flags".to_owned()]),
+            restart: BTreeSet::from(["feature_flags.js_ack_fc_v2".to_owned()]),
             reload: BTreeSet::from(["cluster.pool_size".to_owned()]),
             deferrable: BTreeSet::new(),
         }

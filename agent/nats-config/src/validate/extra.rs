@@ -34,7 +34,6 @@ const OWNED: &[(&str, &[&str])] = &[
             "roots",
             "trusted",
             "trusted_keys",
-            "trusted_operators",
             "system_account",
             "system",
             "resolver",
@@ -152,6 +151,18 @@ const REFUSED: &[(&str, &str, &str)] = &[
 /// Sections of the model: extra settings may be added inside, but the section itself is ours.
 const SECTIONS: &[&str] =
     &["tls", "cluster", "cluster.tls", "gateway", "gateway.tls", "jetstream", "jetstream.limits"];
+
+/// Every setting that [`ServerConfig::extra`] may not hold because the model owns it, as dotted paths under all of
+/// the server's names for it, lower case; their use in upper case is refused too.
+pub fn owned_settings() -> impl Iterator<Item = String> {
+    OWNED.iter().flat_map(|(section, keys)| {
+        keys.iter().map(
+            move |key| {
+                if section.is_empty() { (*key).to_owned() } else { format!("{section}.{key}") }
+            },
+        )
+    })
+}
 
 pub(super) fn check(config: &ServerConfig, problems: &mut Problems) {
     check_section("", &config.extra, config, problems);

@@ -1,0 +1,173 @@
+//! A state directory with certificates, addresses of its own on loopback, and a configuration that fits both.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use identity::{Authority, AuthorityName, Generations, RootKey};
+use nats_config::{FullResolver, HostPort, NatsDuration, OperatorTrust, ServerConfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PublicKeyData,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Files that stand for one server's state directory; removed at the end.
+pub(crate) struct Site {
+    folder: TempDir,
+    /// A loopback address that no other site of this or another test process has; its last byte is below 128.
+    pub(crate) address: IpAddr,
+    /// DER of the cluster port's public key (SubjectPublicKeyInfo).
+    pub(crate) cluster_public_key: Vec<u8>,
+}
+
+impl Site {
+    /// Makes the directory, certificates `client`, `cluster`, `gateway` and `other`, and their authority.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = IpAddr::V4(Ipv4Addr::new(127, 64 | (high & 63), low, own));
+        let mut site = Self { folder: tempfile::tempdir().unwrap(), address, cluster_public_key: Vec::new() };
+        for folder in ["current", "log", "store"] {
+            fs::create_dir(site.path().join(folder)).unwrap();
+        }
+        let key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        site.write("current/ca.pem", &authority.self_signed(&key).unwrap().pem());
+        let issuer = Issuer::new(authority, key);
+        for name in ["client", "cluster", "gateway", "other"] {
+            let key = KeyPair::generate().unwrap();
+            let mut leaf = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()]).unwrap();
+            leaf.extended_key_usages =
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            site.write(&format!("current/{name}.pem"), &leaf.signed_by(&key, &issuer).unwrap().pem());
+            site.write(&format!("current/{name}-key.pem"), &key.serialize_pem());
+            if name == "cluster" {
+                site.cluster_public_key = key.subject_public_key_info();
+            }
+        }
+        site
+    }
+
+    /// Another loopback address of this site alone.
+    pub(crate) fn other_address(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() | 0x80)),
+            IpAddr::V6(_) => unreachable!("sites have IPv4 addresses"),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, file: &str, content: &str) {
+        fs::write(self.path().join(file), content).unwrap();
+    }
+
+    /// `config` on this site: its own addresses and directories, and nobody to dial but itself.
+    pub(crate) fn settle(&self, mut config: ServerConfig) -> ServerConfig {
+        let own = |port: u16| HostPort::new(self.address, port).unwrap();
+        config.client.address = self.address;
+        config.client.port = 4222;
+        config.monitor = Some(nats_config::MonitorListener { address: self.address, port: 8222 });
+        if let Some(cluster) = &mut config.cluster {
+            (cluster.address, cluster.port) = (self.address, 5222);
+            cluster.routes = [own(5222)].into();
+        }
+        if let Some(gateway) = &mut config.gateway {
+            (gateway.address, gateway.port) = (self.address, 7222);
+            gateway.remotes.clear();
+        }
+        if let Some(jetstream) = &mut config.jetstream {
+            jetstream.store_dir = self.path().join("store").to_str().unwrap().to_owned();
+        }
+        assert_eq!(config.validate(), Ok(()));
+        config
+    }
+
+    /// A member of a supercluster that is alone in the world, with something in every field of the model.
+    pub(crate) fn member(&self) -> ServerConfig {
+        serde_json::from_value(self.member_model()).unwrap()
+    }
+
+    /// [`Site::member`] as JSON.
+    pub(crate) fn member_model(&self) -> Value {
+        let tls = |name: &str, verify: bool| {
+            json!({
+                "cert_file": format!("current/{name}.pem"), "key_file": format!("current/{name}-key.pem"),
+                "ca_file": "current/ca.pem", "verify": verify, "timeout": "5s", "pinned_certs": [],
+            })
+        };
+        let address = self.address.to_string();
+        let pin = "ab".repeat(32);
+        let mut cluster_tls = tls("cluster", true);
+        cluster_tls["pinned_certs"] = json!([pin]);
+        json!({
+            "server_name": "east-1",
+            "client": { "address": address, "port": 4222, "advertise": format!("{address}:4222"), "tls": tls("client", false) },
+            "monitor": { "address": address, "port": 8222 },
+            "cluster": {
+                "name": "east", "address": address, "port": 5222, "advertise": format!("{address}:5222"),
+                "no_advertise": true, "routes": [format!("{address}:5222")], "tls": cluster_tls,
+            },
+            "gateway": {
+                "address": address, "port": 7222, "advertise": format!("{address}:7222"), "reject_unknown": true,
+                "remotes": { "east": [format!("{address}:7222")] }, "tls": tls("gateway", true),
+            },
+            "jetstream": {
+                "store_dir": self.path().join("store"), "max_memory": 1 << 26, "max_storage": 1 << 30,
+                "unique_tag": "az:", "sync": "always", "domain": "hub",
+                "limits": {
+                    "max_ack_pending": 20000, "max_ha_assets": 2000, "max_request_batch": 1000,
+                    "duplicate_window": "2m",
+                },
+            },
+            "trust": trust(),
+            "limits": {
+                "max_payload": 1 << 20, "max_connections": 10000, "max_pending": 1 << 26, "max_control_line": 4096,
+                "max_subscriptions": 1000, "ping_interval": "20s", "ping_max": 3, "write_deadline": "5s",
+            },
+            "logging": {
+                "debug": false, "trace": false, "utc": true, "log_file": "log/a.log", "rotate_at": 1 << 30,
+                "rotated_files": 5,
+            },
+            "tags": ["az:a"],
+            "lame_duck": { "duration": "2m", "grace_period": "10s" },
+            "pid_file": "nats-server.pid",
+            "extra": {},
+        })
+    }
+}
+
+/// The authority of all these tests, at a generation of its operator signing key.
+pub(crate) fn authority(operator_signing: u32) -> identity::Trust {
+    let root = RootKey::from_bytes(std::array::from_fn(|index| u8::try_from(index).unwrap() * 7)).unwrap();
+    let name: AuthorityName = "acme".parse().unwrap();
+    Authority::derive(&root, name, Generations { operator_signing, ..Generations::default() })
+        .unwrap()
+        .trust()
+}
+
+/// Operator mode with JWTs that a server believes.
+pub(crate) fn trust() -> OperatorTrust {
+    let trust = authority(1);
+    let system_account = trust.system_account.as_str().to_owned();
+    OperatorTrust {
+        operator_jwt: trust.operator_jwt.as_str().to_owned(),
+        preload: [(system_account.clone(), trust.system_account_jwt.as_str().to_owned())].into(),
+        system_account,
+        resolver: FullResolver {
+            dir: "resolver".to_owned(),
+            allow_delete: true,
+            interval: NatsDuration::from_secs(120),
+            timeout: NatsDuration::from_millis(1900),
+            limit: 1000,
+        },
+    }
+}
