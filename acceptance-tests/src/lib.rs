@@ -7,5 +7,7 @@
 //! The loopback rig shows everything but what needs a machine of its own: systemd units, nftables and mounts.
 
 pub mod rig;
+#[cfg(feature = "scenarios")]
+pub mod scenario;
 pub mod tools;
 pub mod workspace;

@@ -3,6 +3,7 @@
 
 mod check_layers;
 mod docs;
+mod quickstart;
 mod tools;
 
 use std::process::ExitCode;
@@ -21,6 +22,12 @@ struct Arguments {
 enum Command {
     /// Find nats-server (fetching the pinned version when it is missing) and terraform, and print where they are.
     Tools,
+    /// Show everything on this machine: nine agents, one apply, real traffic, drift and repair, then destroy.
+    Quickstart {
+        /// Leave the supercluster running at the end, until Enter is pressed.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Check what may depend on what, that pure code stays pure, and how files are named and opened.
     CheckLayers,
     /// Write the reference pages of docs/ and the golden schema from the schema that the built provider shows.
@@ -35,6 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Tools => tools::run(),
+        Command::Quickstart { keep } => quickstart::run(keep),
         Command::CheckLayers => check_layers::run(),
         Command::Docs { check } => docs::run(check),
     };

@@ -1,0 +1,6 @@
+//! What scenarios share: a supercluster on loopback addresses under the real terraform, real traffic, and the search for
+//! secrets that must not be found.
+
+pub mod secrets;
+pub mod supercluster;
+pub mod traffic;

@@ -1,0 +1,78 @@
+//! Real traffic by a client that is not ours: publishes in one cluster, reads in another.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use async_nats::jetstream;
+use futures_util::StreamExt;
+
+use crate::rig::agents::Host;
+
+/// Port that clients connect to.
+pub const CLIENT_PORT: u16 = 4222;
+/// How long one operation may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs one conversation to its end.
+///
+/// # Errors
+/// What the conversation says.
+pub fn talk<T>(conversation: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
+    runtime.block_on(conversation)
+}
+
+/// Connects to the server of `host` over TLS with a credentials file.
+///
+/// # Errors
+/// When the server cannot be reached, is not who it should be, or refuses the credentials.
+pub async fn connect(host: &Host, credentials: &Path) -> Result<async_nats::Client> {
+    let options = async_nats::ConnectOptions::with_credentials_file(credentials)
+        .await
+        .context("read the credentials")?
+        .require_tls(true)
+        .add_root_certificates(host.state_dir().join("current/ca.pem"))
+        .connection_timeout(PATIENCE);
+    let address = format!("tls://{}:{CLIENT_PORT}", host.address());
+    options.connect(address).await.with_context(|| format!("connect to the server of `{}`", host.name()))
+}
+
+/// Publishes `count` messages on `subject` and waits until the stream has acknowledged each.
+///
+/// # Errors
+/// When one is not acknowledged.
+pub async fn publish(client: &async_nats::Client, subject: &str, count: u64) -> Result<()> {
+    let context = jetstream::new(client.clone());
+    for number in 0..count {
+        let subject = subject.to_owned();
+        let published = tokio::time::timeout(PATIENCE, async {
+            context.publish(subject, format!("message {number}").into()).await?.await
+        });
+        published.await.context("no acknowledgement in time")?.with_context(|| format!("message {number}"))?;
+    }
+    Ok(())
+}
+
+/// Reads the first `count` messages of `stream` through a consumer of its own.
+///
+/// # Errors
+/// When they do not all come, or come changed.
+pub async fn read(client: &async_nats::Client, stream: &str, count: u64) -> Result<()> {
+    let context = jetstream::new(client.clone());
+    let found = context.get_stream(stream).await.with_context(|| format!("find stream `{stream}`"))?;
+    let config = jetstream::consumer::pull::Config {
+        ack_policy: jetstream::consumer::AckPolicy::None,
+        ..Default::default()
+    };
+    let consumer = found.create_consumer(config).await.context("make a consumer")?;
+    let fetched = consumer.fetch().max_messages(usize::try_from(count)?).expires(PATIENCE).messages();
+    let mut messages = fetched.await.context("ask for messages")?;
+    for number in 0..count {
+        let Some(message) = messages.next().await else { bail!("only {number} of {count} messages came") };
+        let message = message.map_err(|error| anyhow::anyhow!("{error}")).context("receive a message")?;
+        let expected = format!("message {number}");
+        ensure!(message.payload == expected.as_bytes(), "message {number} came changed");
+    }
+    Ok(())
+}
