@@ -8,7 +8,10 @@ mod trial;
 use proptest::{option::of, prelude::*};
 use serde_json::Value;
 
-use crate::{ServerConfig, arbitrary, digest_of_text, render, setting_differences};
+use crate::{
+    ServerConfig, ShadowPlan, arbitrary, digest_of_text, reload_class, render, setting_differences, shadow,
+    split,
+};
 
 /// Valid configurations, half of them in operator mode.
 fn configs() -> impl Strategy<Value = ServerConfig> {
@@ -75,5 +78,23 @@ proptest! {
         config.extra.insert("server_metadata".to_owned(), serde_json::json!({ "note": character }));
         let problems = config.validate().unwrap_err();
         prop_assert_eq!(&problems[0].path, "extra.server_metadata.note");
+    }
+
+    #[test]
+    fn whatever_the_extra_settings_hold_nothing_panics_and_the_model_wins(
+        config in configs(),
+        keys in proptest::collection::vec("cluster|tls|jetstream|gateway|leafnodes|websocket|listen|Listen|server_metadata|[a-z]{0,4}", 0..4),
+        value in differing::json_value(),
+    ) {
+        let mut odd = config.clone();
+        odd.extra.extend(keys.iter().map(|key| (key.clone(), value.clone())));
+        let declared: Value = serde_json::from_str(&render(&ServerConfig { extra: serde_json::Map::new(), ..config.clone() }).text).unwrap();
+        let rendered: Value = serde_json::from_str(&render(&odd).text).unwrap();
+        for (key, value) in declared.as_object().unwrap().iter().filter(|(_, value)| !value.is_object()) {
+            prop_assert_eq!(&rendered[key], value);
+        }
+        // An answer of either kind is fine; that there is one is the point.
+        let _ = (odd.validate(), shadow(&odd, &ShadowPlan { directory: "/run/trial".to_owned() }));
+        let _ = (reload_class(&config, &odd), split(&config, &odd));
     }
 }

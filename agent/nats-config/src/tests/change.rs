@@ -51,6 +51,9 @@ proptest! {
             None => prop_assert!(reload_settings(&change).is_empty() || !restart_settings(&change).is_empty()),
             Some(between) => {
                 prop_assert_eq!(between.validate(), Ok(()));
+                if matches!(&change, Change::Reload { deferrable, .. } if deferrable.is_empty()) {
+                    prop_assert_eq!(&between, &new);
+                }
                 let first = reload_class(&old, &between);
                 prop_assert!(matches!(&first, Change::Reload { deferrable, .. } if deferrable.is_empty()), "{:?}", first);
                 let second = reload_class(&between, &new);

@@ -73,7 +73,8 @@ fn a_long_text_is_told_by_its_start_and_sum() {
     assert_eq!(told, [format!("operator: {start}... (97 characters, sha256 {sum}) -> {}", "e".repeat(96))]);
 }
 
-fn json_value() -> impl Strategy<Value = Value> {
+/// Any JSON, a few levels deep.
+pub(super) fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -9,7 +9,7 @@ use crate::{
     digest::{is_readable, is_readable_key},
 };
 
-use super::Problems;
+use super::{Problems, paths};
 
 /// Keys that the model renders, each with the other names that the server takes for the same setting.
 /// Source: nats-server 2.15.1 server/opts.go, each name tried with `-t`.
@@ -120,6 +120,9 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 const TLS: &[&str] = &["cert_file", "key_file", "ca_file", "verify", "timeout", "pinned_certs", "certs"];
+
+/// Settings of any TLS block that name files.
+const CERTIFICATE_FILES: [&str; 3] = ["cert_file", "key_file", "ca_file"];
 
 /// Settings that nobody may set here, with the reason and what to do instead.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -239,8 +242,13 @@ fn check_value(path: &str, value: &Value, problems: &mut Problems) {
         }
         Value::Object(map) => {
             for (key, item) in map {
-                check_key(path, key, problems);
-                check_value(&format!("{path}.{key}"), item, problems);
+                let path = format!("{path}.{key}");
+                check_key(&path, key, problems);
+                check_value(&path, item, problems);
+                // Listeners that the model does not know have certificates too.
+                if let (true, Value::String(file)) = (CERTIFICATE_FILES.contains(&key.as_str()), item) {
+                    paths::check_relative(&path, file, problems);
+                }
             }
         }
         Value::Bool(_) | Value::Number(_) => {}
