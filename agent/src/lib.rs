@@ -1,4 +1,11 @@
 //! The agent on each host of a NATS supercluster.
+//!
+//! Three roles meet at the border in [`roles`]: [`front`] touches the network and decides nothing, [`applier`] changes
+//! the host and opens no inet socket, [`shadow`] boots a candidate in a scratch place. [`parts`] are the things that
+//! the applier manages.
 
+pub mod applier;
 pub mod front;
+pub mod parts;
 pub mod roles;
+pub mod shadow;

@@ -1,0 +1,251 @@
+//! Whose host this is, and what it may be claimed with.
+//!
+//! `enrollment.json` goes through three states: the text that somebody put there; the same with the time at which
+//! the agent first saw it, from which the token's life counts; and, once claimed, only which enrolment was burnt.
+//! `claim.json` is written once and before the token is burnt, so a crash between them burns it at the next start.
+
+use std::path::Path;
+
+use host_state::layout;
+use identity::{CertificatePem, Enrollment, EnrollmentError, HostNames, MAX_ENROLLMENT_LEN, Trust};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::files::{self, FileError};
+use super::ledger::{Kept, read_checked, write_checked};
+use crate::parts::effects::{Effect, Effects};
+
+/// Life of a token in seconds, from the agent's first sight of it.
+pub const TOKEN_LIFE_SECONDS: i64 = 3600;
+
+/// A claim as kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRecord {
+    /// Host name.
+    pub host: String,
+    /// Enrolment generation.
+    pub generation: u32,
+    /// 32 lower-case hex digits.
+    pub claim_id: String,
+    /// The authority's public side, as it was when the host was claimed.
+    pub trust: Trust,
+    /// Issuer certificate of this host.
+    pub issuer: CertificatePem,
+    /// Names and addresses of this host.
+    pub names: HostNames,
+}
+
+/// Reads the claim.
+#[must_use]
+pub fn read(state_dir: &Path) -> Kept<ClaimRecord> {
+    read_checked(&state_dir.join(layout::CLAIM_FILE))
+}
+
+/// Makes a claim last.
+///
+/// # Errors
+/// When it cannot be written; the host is then not claimed.
+pub fn write(effects: &Effects, state_dir: &Path, record: &ClaimRecord) -> Result<(), FileError> {
+    write_checked(effects, Effect::WriteClaim, &state_dir.join(layout::CLAIM_FILE), record)
+}
+
+/// An enrolment as kept by the agent. No `Debug`: the text is a secret.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum EnrollmentRecord {
+    Seen { text: String, first_seen: i64 },
+    Burnt { host: String, generation: u32 },
+}
+
+/// What the enrolment file says.
+#[derive(Debug)]
+pub enum EnrollmentFile {
+    /// There is none.
+    Missing,
+    /// It cannot be read.
+    Unreadable {
+        /// Why; never quotes the file.
+        reason: String,
+    },
+    /// A token that may be used until `expires_at`.
+    Open {
+        /// The enrolment.
+        enrollment: Box<Enrollment>,
+        /// Seconds since 1970.
+        expires_at: i64,
+    },
+    /// Its time is over.
+    Expired {
+        /// The host that it was for.
+        host: String,
+        /// Seconds since 1970.
+        expired_at: i64,
+    },
+    /// It was used.
+    Burnt {
+        /// The host.
+        host: String,
+        /// Which enrolment.
+        generation: u32,
+    },
+}
+
+/// Reads the enrolment file; one that is new is given its time of first sight, durably, before it counts.
+///
+/// # Errors
+/// When that time cannot be written: the token is then not used.
+pub fn read_enrollment(effects: &Effects, state_dir: &Path, now: i64) -> Result<EnrollmentFile, FileError> {
+    let path = state_dir.join(layout::ENROLLMENT_FILE);
+    let Some(bytes) = files::read_bounded(&path, 4 * MAX_ENROLLMENT_LEN as u64)?.map(Zeroizing::new) else {
+        return Ok(EnrollmentFile::Missing);
+    };
+    if let Kept::Valid(record) = read_checked::<EnrollmentRecord>(&path) {
+        return Ok(match record {
+            EnrollmentRecord::Burnt { host, generation } => EnrollmentFile::Burnt { host, generation },
+            EnrollmentRecord::Seen { text, first_seen } => opened(&Zeroizing::new(text), first_seen, now),
+        });
+    }
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return Ok(EnrollmentFile::Unreadable { reason: "it is no text".to_owned() });
+    };
+    let file = opened(text, now, now);
+    if matches!(file, EnrollmentFile::Open { .. }) {
+        let record = EnrollmentRecord::Seen { text: text.trim().to_owned(), first_seen: now };
+        write_checked(effects, Effect::WriteEnrollment, &path, &record)?;
+    }
+    Ok(file)
+}
+
+/// Burns the token: afterwards the file says only which enrolment was used.
+///
+/// # Errors
+/// When it cannot be written; the claim, which is kept first, shuts the door all the same.
+pub fn burn(effects: &Effects, state_dir: &Path, host: &str, generation: u32) -> Result<(), FileError> {
+    let record = EnrollmentRecord::Burnt { host: host.to_owned(), generation };
+    write_checked(effects, Effect::WriteEnrollment, &state_dir.join(layout::ENROLLMENT_FILE), &record)
+}
+
+/// Why an enrolment was not put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// It is not one.
+    #[error("the enrolment cannot be used")]
+    Text(#[from] EnrollmentError),
+    /// The host belongs to somebody.
+    #[error("this host is claimed by authority `{authority}` as `{host}`; an enrolment opens nothing any more")]
+    Claimed {
+        /// The authority.
+        authority: String,
+        /// The host's name.
+        host: String,
+    },
+    /// The claim is there and cannot be read.
+    #[error("the claim of this host cannot be read: {reason}")]
+    ClaimUnreadable {
+        /// Why.
+        reason: String,
+    },
+    /// The very enrolment was used.
+    #[error("enrolment generation {generation} of host `{host}` was used already; raise the generation")]
+    Burnt {
+        /// The host.
+        host: String,
+        /// Which enrolment.
+        generation: u32,
+    },
+    /// Reading or writing.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Puts an enrolment where the running agent finds it, which opens the door for an hour.
+///
+/// Called by whoever has local rights on the state directory. May be repeated, which starts the hour anew.
+///
+/// # Errors
+/// [`OfferError`]; nothing is changed then.
+pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Enrollment, OfferError> {
+    let enrollment: Enrollment = text.parse()?;
+    match read(state_dir) {
+        Kept::Missing => {}
+        Kept::Unreadable { reason } => return Err(OfferError::ClaimUnreadable { reason }),
+        Kept::Valid(record) => {
+            return Err(OfferError::Claimed { authority: record.trust.authority.to_string(), host: record.host });
+        }
+    }
+    let path = state_dir.join(layout::ENROLLMENT_FILE);
+    if let Kept::Valid(EnrollmentRecord::Burnt { host, generation }) = read_checked(&path)
+        && host == enrollment.host.as_str()
+        && generation == enrollment.generation
+    {
+        return Err(OfferError::Burnt { host, generation });
+    }
+    files::write_atomic(effects, Effect::WriteEnrollment, &path, enrollment.to_text().as_bytes(), layout::SECRET_MODE)?;
+    Ok(enrollment)
+}
+
+fn opened(text: &str, first_seen: i64, now: i64) -> EnrollmentFile {
+    match text.parse::<Enrollment>() {
+        Err(error) => EnrollmentFile::Unreadable { reason: error.to_string() },
+        Ok(enrollment) => {
+            let expires_at = first_seen.saturating_add(TOKEN_LIFE_SECONDS);
+            // A clock set back to before the first sight must not give a token new life.
+            if now >= expires_at || now < first_seen.saturating_sub(TOKEN_LIFE_SECONDS) {
+                EnrollmentFile::Expired { host: enrollment.host.to_string(), expired_at: expires_at }
+            } else {
+                EnrollmentFile::Open { enrollment: Box::new(enrollment), expires_at }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::{Authority, Generations};
+
+    use super::*;
+
+    fn enrollment(generation: u32) -> Enrollment {
+        let root = identity::RootKey::from_bytes(std::array::from_fn(|i| i as u8)).unwrap();
+        let authority = Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap();
+        authority.enrollment("east-1".parse().unwrap(), generation)
+    }
+
+    #[test]
+    fn a_token_lives_an_hour_from_first_sight_and_over_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let effects = Effects::default();
+        let read = |now| read_enrollment(&effects, directory.path(), now).unwrap();
+        assert!(matches!(read(0), EnrollmentFile::Missing));
+        offer(&effects, directory.path(), &enrollment(1).to_text()).unwrap();
+        assert!(matches!(read(10_000), EnrollmentFile::Open { expires_at: 13_600, .. }));
+        assert!(matches!(read(13_599), EnrollmentFile::Open { expires_at: 13_600, .. }));
+        assert!(matches!(read(13_600), EnrollmentFile::Expired { expired_at: 13_600, .. }));
+        assert!(matches!(read(1), EnrollmentFile::Expired { .. }), "a clock set back");
+        offer(&effects, directory.path(), &enrollment(1).to_text()).unwrap();
+        assert!(matches!(read(20_000), EnrollmentFile::Open { expires_at: 23_600, .. }));
+    }
+
+    #[test]
+    fn a_burnt_enrolment_stays_burnt_and_leaves_no_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let effects = Effects::default();
+        offer(&effects, directory.path(), &enrollment(1).to_text()).unwrap();
+        burn(&effects, directory.path(), "east-1", 1).unwrap();
+        let text = std::fs::read_to_string(directory.path().join(layout::ENROLLMENT_FILE)).unwrap();
+        assert!(!text.contains(enrollment(1).token.to_text().as_str()) && !text.contains("nats-enrollment"));
+        let error = offer(&effects, directory.path(), &enrollment(1).to_text()).unwrap_err().to_string();
+        assert_eq!(error, "enrolment generation 1 of host `east-1` was used already; raise the generation");
+        offer(&effects, directory.path(), &enrollment(2).to_text()).unwrap();
+    }
+
+    #[test]
+    fn rubbish_opens_nothing_and_is_not_quoted() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(layout::ENROLLMENT_FILE), "sesame").unwrap();
+        let file = read_enrollment(&Effects::default(), directory.path(), 0).unwrap();
+        let EnrollmentFile::Unreadable { reason } = file else { panic!("it is no enrolment") };
+        assert!(!reason.contains("sesame"), "{reason}");
+    }
+}

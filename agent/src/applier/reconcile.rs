@@ -1,0 +1,255 @@
+//! The loop that keeps a host as it was confirmed: at start, when the server ends, and in a sweep every minute.
+//!
+//! The loop cannot fail; what a round could not do is in the log and in the report. Under `on_drift = "report"` it
+//! repairs nothing but what would end by itself: certificates are renewed and accounts brought up to date always.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use host_state::desired::Run;
+use host_state::document::OnDrift;
+use host_state::report::Outcome;
+use host_state::{Finding, layout};
+
+use super::candidate::Goal;
+use super::claim::{self, EnrollmentFile};
+use super::events::Events;
+use super::gate;
+use super::host::{Host, now};
+use super::ledger::{Contents, HostFacts, Kept};
+use super::target::{Target, Which};
+use crate::parts::store::{self, Mark};
+use crate::parts::tls::{Leaf, LeafError};
+use crate::roles::{ClaimState, OpenDoor};
+
+/// How often the host is looked at whole.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the loop looks at what is cheap: the enrolment file, whether the server lives.
+const TICK: Duration = Duration::from_millis(500);
+/// Pause before a server that ended is started again; doubles each time, up to [`BACK_OFF_MAX`].
+const BACK_OFF: Duration = Duration::from_secs(1);
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// A server that lived so long starts again without a longer pause.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// When things are due.
+struct Clock {
+    sweep: Instant,
+    start: Instant,
+    pause: Duration,
+}
+
+/// Runs until it is dropped. `started` is the work lock, held since before anybody could ask for a change.
+pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<()>) {
+    host.recover().await;
+    host.come_up().await;
+    drop(started);
+    let mut clock = Clock { sweep: Instant::now() + SWEEP_INTERVAL, start: Instant::now(), pause: BACK_OFF };
+    loop {
+        tokio::time::sleep(TICK).await;
+        host.refresh_claim();
+        host.tick(&mut clock).await;
+    }
+}
+
+impl Host {
+    /// Brings the host to what was confirmed, whatever `on_drift` says: this is the start.
+    async fn come_up(&self) {
+        let Ok(contents) = self.ledger.read() else { return };
+        if let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) {
+            self.hold_ports(&target).await;
+            self.repair(contents).await;
+        } else if let Ok(Some(target)) = Target::of(&contents, Which::Accepted) {
+            self.hold_ports(&target).await;
+        }
+    }
+
+    async fn tick(&self, clock: &mut Clock) {
+        if !matches!(*self.claim.borrow(), ClaimState::Claimed(_)) {
+            return;
+        }
+        if self.server().is_some_and(|server| !server.is_running()) && Instant::now() >= clock.start {
+            self.server_ended(clock).await;
+        }
+        if Instant::now() >= clock.sweep {
+            clock.sweep = Instant::now() + SWEEP_INTERVAL;
+            self.sweep().await;
+        } else {
+            self.note_formed(&mut clock.sweep).await;
+        }
+    }
+
+    /// A server that ended although it should run starts again, after a pause that grows.
+    async fn server_ended(&self, clock: &mut Clock) {
+        let Ok(_work) = self.work.try_lock() else { return };
+        let Ok(contents) = self.ledger.read() else { return };
+        let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) else { return };
+        let is_wanted = matches!(target.run(), Run::Released(_)) && target.cluster.on_drift == OnDrift::Repair;
+        if !is_wanted || self.running_server().is_some() {
+            return;
+        }
+        let exit = self.server().and_then(|server| server.last_exit()).unwrap_or_default();
+        tracing::warn!(exit, "nats-server ended and starts again");
+        let begin = Instant::now();
+        self.repair(contents).await;
+        let is_up = self.running_server().is_some();
+        clock.pause = if is_up && begin.elapsed() < STABLE { BACK_OFF } else { (clock.pause * 2).min(BACK_OFF_MAX) };
+        clock.start = Instant::now() + clock.pause;
+    }
+
+    /// Looks at everything, renews what is due, and repairs where that was asked for.
+    async fn sweep(&self) {
+        let Ok(_work) = self.work.try_lock() else { return };
+        self.renew_certificate().await;
+        let Ok(contents) = self.ledger.read() else { return };
+        let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) else { return };
+        match target.cluster.on_drift {
+            OnDrift::Repair => self.repair(contents).await,
+            OnDrift::Report if self.running_server().is_some() => {
+                self.converge_claims(&target, &contents.facts, &Events::default()).await;
+            }
+            OnDrift::Report => {}
+        }
+    }
+
+    async fn repair(&self, contents: Contents) {
+        match self.bring(contents, &[], Goal::Repair, &Events::default()).await {
+            Ok(Outcome::Confirmed | Outcome::Staged) => {}
+            Ok(Outcome::Refused { reason }) => tracing::warn!(reason, "the host cannot be repaired"),
+            Ok(Outcome::RolledBack { step, reason }) => tracing::warn!(step, reason, "a repair failed"),
+            Err(error) => tracing::warn!(error = host_state::chain(&error), "a repair failed"),
+        }
+    }
+
+    /// Mints and brings in a new leaf when one third of its life is over. Needs no readable ledger, so that
+    /// certificates stay valid while changes are frozen.
+    pub(super) async fn renew_certificate(&self) {
+        let renewed = match self.due_leaf() {
+            Ok(None) => return,
+            Ok(Some(leaf)) => self.bring_leaf(&leaf).await,
+            Err(error) => Err(host_state::chain(&error)),
+        };
+        if let Err(reason) = renewed {
+            self.note(Finding {
+                item: "certificate".to_owned(),
+                problem: format!("the certificate is due and was not renewed: {reason}"),
+                remedy: "look at the cause; the agent tries again every minute".to_owned(),
+            });
+        }
+    }
+
+    fn due_leaf(&self) -> Result<Option<Leaf>, LeafError> {
+        match Leaf::read(self.state_dir())? {
+            Some(leaf) if leaf.is_due(now())? => Ok(Some(leaf.material.mint(&self.secret, now())?)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Keeps the leaf, then switches to the current configuration with it. No intent: both ways of a crash run the
+    /// same configuration.
+    async fn bring_leaf(&self, leaf: &Leaf) -> Result<(), String> {
+        let text = |error: &dyn std::error::Error| host_state::chain(error);
+        let current = self.renditions.current().map_err(|error| text(&error))?;
+        if let Some(number) = current {
+            let before = Leaf::read(self.state_dir()).map_err(|error| text(&error))?;
+            self.undo_edits(before.as_ref().unwrap_or(leaf))?;
+            let config = self.renditions.model(number).map_err(|error| text(&error))?;
+            let manifest = self.renditions.manifest(number).map_err(|error| text(&error))?;
+            let files = self.files(&config, leaf);
+            let candidate = self.renditions.write_candidate(&files, manifest.sections, manifest.whole);
+            let candidate = candidate.map_err(|error| text(&error))?;
+            self.renditions.keep(&candidate).map_err(|error| text(&error))?;
+            leaf.write(&self.effects, self.state_dir()).map_err(|error| text(&error))?;
+            self.renditions.switch(Some(candidate.number)).map_err(|error| text(&error))?;
+            if let Kept::Valid(facts) = self.ledger.facts()
+                && facts.confirmed_rendition == Some(number)
+            {
+                let facts = HostFacts { confirmed_rendition: Some(candidate.number), ..facts };
+                self.ledger.write_facts(&facts).map_err(|error| text(&error))?;
+            }
+        } else {
+            leaf.write(&self.effects, self.state_dir()).map_err(|error| text(&error))?;
+        }
+        self.serve_leaf(leaf);
+        tracing::info!("the certificate is renewed");
+        if self.running_server().is_some() { self.reload_server(leaf).await } else { Ok(()) }
+    }
+
+    /// Marks the meta group as formed once a leader was seen: from then on this host is released into no other.
+    async fn note_formed(&self, sweep: &mut Instant) {
+        let Kept::Valid(facts) = self.ledger.facts() else { return };
+        if facts.formed || facts.meta_lineage.is_none() || self.running_server().is_none() {
+            return;
+        }
+        let Some(monitor) = self.running_config().as_ref().and_then(gate::monitor_address) else { return };
+        if self.view.healthz(monitor, "js-meta-only=true").await.is_err() {
+            return;
+        }
+        let Ok(_work) = self.work.try_lock() else { return };
+        let Ok(contents) = self.ledger.read() else { return };
+        let facts = HostFacts { formed: true, ..contents.facts.clone() };
+        if let Err(error) = self.ledger.write_facts(&facts) {
+            tracing::warn!(error = host_state::chain(&error), "that the meta group has formed is not kept yet");
+            return;
+        }
+        tracing::info!(lineage = facts.meta_lineage, "the meta group has a leader");
+        if let (Ok(Some(target)), Some(store_id)) = (Target::of(&contents, Which::Accepted), facts.store_id.clone()) {
+            let mark = Mark { store_id, meta_lineage: facts.meta_lineage, formed: true };
+            if let Err(error) = store::prepare(&self.effects, &target.cluster.store, &mark) {
+                // The next sweep finds the mark missing and writes it.
+                tracing::warn!(error = host_state::chain(&error), "the store is not marked as formed yet");
+                *sweep = Instant::now();
+            }
+        }
+    }
+
+    /// Reads whose host this is and what it may be claimed with, and tells the front when that changed.
+    pub(super) fn refresh_claim(&self) {
+        if matches!(*self.claim.borrow(), ClaimState::Claimed(_)) {
+            return;
+        }
+        let next = match claim::read(self.state_dir()) {
+            Kept::Valid(record) => {
+                let contents = self.ledger.read().unwrap_or_default();
+                let trust = super::admit::current_trust(&record, &contents);
+                self.publish_claim(&record, trust);
+                return;
+            }
+            Kept::Unreadable { reason } => {
+                ClaimState::Unreadable { reason: format!("`{}`: {reason}", layout::CLAIM_FILE) }
+            }
+            Kept::Missing => self.door(),
+        };
+        let is_same = match (&*self.claim.borrow(), &next) {
+            (ClaimState::Closed, ClaimState::Closed) => true,
+            (ClaimState::Open(one), ClaimState::Open(other)) => {
+                one.expires_at == other.expires_at && one.enrollment.generation == other.enrollment.generation
+            }
+            (ClaimState::Unreadable { reason: one }, ClaimState::Unreadable { reason: other }) => one == other,
+            _ => false,
+        };
+        if !is_same {
+            tracing::info!(open = matches!(next, ClaimState::Open(_)), "the door changed");
+            self.claim.send_replace(next);
+        }
+    }
+
+    fn door(&self) -> ClaimState {
+        match claim::read_enrollment(&self.effects, self.state_dir(), now().unix_timestamp()) {
+            Ok(EnrollmentFile::Open { enrollment, expires_at }) => {
+                ClaimState::Open(OpenDoor { enrollment: Arc::from(*enrollment), expires_at })
+            }
+            Ok(EnrollmentFile::Missing | EnrollmentFile::Expired { .. } | EnrollmentFile::Burnt { .. }) => {
+                ClaimState::Closed
+            }
+            Ok(EnrollmentFile::Unreadable { reason }) => {
+                tracing::debug!(reason, "the enrolment cannot be used");
+                ClaimState::Closed
+            }
+            Err(error) => {
+                tracing::warn!(error = host_state::chain(&error), "the enrolment cannot be used");
+                ClaimState::Closed
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The single steps of a change: store, files, process, accounts. Each may be repeated.
+
+use std::time::Duration;
+
+use host_state::desired::Run;
+use host_state::observed::{ClaimsObserved, StoreMark, StoreObserved};
+use host_state::plan::Step;
+use host_state::{Finding, layout};
+use nats_config::ServerConfig;
+
+use super::events::Events;
+use super::gate::{self, Expected, GateError};
+use super::host::Host;
+use super::ledger::HostFacts;
+use super::rendition::RenditionError;
+use super::roll::blocked;
+use super::target::Target;
+use crate::parts::effects::Effect;
+use crate::parts::nats::{log, process};
+use crate::parts::store::{self, Mark};
+use crate::parts::tls::Leaf;
+use crate::parts::claims;
+
+/// How long a server without assets may take to stop.
+const STOP_BASE: Duration = Duration::from_secs(30);
+/// What each stream and consumer adds, twice what was measured.
+/// Source: nats-server 2.15.1, tried: about 9 ms for each asset.
+const STOP_PER_ASSET: Duration = Duration::from_millis(20);
+
+impl Host {
+    /// Makes and marks the store. The meta group's name is durable in ledger and store before the first start.
+    pub(super) fn prepare_store(&self, target: &Target, facts: &mut HostFacts) -> Result<(), String> {
+        if target.cluster.config.jetstream.is_none() {
+            return self.remember_release(target, facts);
+        }
+        let mut next = facts.clone();
+        if let StoreObserved::Present { identity: StoreMark::Found(file), .. } = store::observe(&target.cluster.store) {
+            // A host that was enrolled anew finds its own store: differences would have stopped any other.
+            next.formed |= file.formed;
+            next.meta_lineage = next.meta_lineage.or(file.meta_lineage);
+            next.store_id = next.store_id.or(Some(file.store));
+        }
+        if next.store_id.is_none() {
+            next.store_id = Some(random_id()?);
+        }
+        if next != *facts {
+            self.ledger.write_facts(&next).map_err(|error| host_state::chain(&error))?;
+            *facts = next;
+        }
+        self.remember_release(target, facts)?;
+        let HostFacts { store_id, meta_lineage, formed, confirmed_rendition: _ } = facts.clone();
+        let mark = Mark { store_id: store_id.unwrap_or_default(), meta_lineage, formed };
+        store::prepare(&self.effects, &target.cluster.store, &mark).map_err(|error| host_state::chain(&error))
+    }
+
+    /// Writes the meta group that a release names into the ledger.
+    fn remember_release(&self, target: &Target, facts: &mut HostFacts) -> Result<(), String> {
+        let Run::Released(release) = target.run() else { return Ok(()) };
+        if facts.meta_lineage.as_ref() == Some(&release.meta_lineage) {
+            return Ok(());
+        }
+        let next = HostFacts { meta_lineage: Some(release.meta_lineage), ..facts.clone() };
+        self.ledger.write_facts(&next).map_err(|error| host_state::chain(&error))?;
+        *facts = next;
+        Ok(())
+    }
+
+    /// Puts edited files of the current rendition back and notes which; returns their names.
+    pub(super) fn undo_edits(&self, leaf: &Leaf) -> Result<Vec<String>, String> {
+        let text = |error: &RenditionError| host_state::chain(error);
+        let current = self.renditions.current().map_err(|error| host_state::chain(&error))?;
+        let Some(number) = current else { return Ok(Vec::new()) };
+        if self.renditions.is_intact(number) {
+            return Ok(Vec::new());
+        }
+        let config = self.current_config(number)?;
+        let restored = self.renditions.restore(number, &self.files(&config, leaf)).map_err(|error| text(&error))?;
+        if !restored.is_empty() {
+            self.note(Finding {
+                item: "configuration".to_owned(),
+                problem: format!("`{}` had been edited on this host; the edit was undone", restored.join("`, `")),
+                remedy: "change the configuration through Terraform".to_owned(),
+            });
+        }
+        Ok(restored)
+    }
+
+    /// What rendition `number` was made from; what the server runs with where the file itself was changed.
+    fn current_config(&self, number: u64) -> Result<ServerConfig, String> {
+        self.renditions.model(number).or_else(|error| self.running_config().ok_or(error)).map_err(|error| {
+            host_state::chain(&error)
+        })
+    }
+
+    /// Starts the server on the current rendition and waits for its gate. The store is looked at once more before.
+    pub(super) async fn start_server(
+        &self,
+        target: &Target,
+        facts: &mut HostFacts,
+        leaf: &Leaf,
+    ) -> Result<(), String> {
+        self.remember_release(target, facts)?;
+        self.undo_edits(leaf)?;
+        if let Some(reason) = blocked(&self.look(target, facts).await) {
+            return Err(reason);
+        }
+        self.view.hold_ports(&[]).await;
+        let current = self.renditions.current().map_err(|error| host_state::chain(&error))?;
+        let config = self.current_config(current.ok_or("there is no rendition to start on")?)?;
+        let logs = self.log_lengths();
+        let binary = self.binaries.path(&target.cluster.server);
+        let started = process::start(&self.effects, &binary, self.state_dir());
+        let server = started.map_err(|error| host_state::chain(&error))?;
+        self.set_server(Some(server.clone()));
+        self.set_running_config(Some(config.clone()));
+        let expected = Expected { config, leaf: leaf.fingerprint() };
+        let passed = gate::pass(self.view.as_ref(), &server, &expected, gate::START_DEADLINE).await;
+        passed.map_err(|error| self.with_complaint(&error, logs))
+    }
+
+    /// Stops the server in order; one that does not run is a success.
+    pub(super) async fn stop_server(&self, target: &Target) -> Result<(), String> {
+        self.stop_any_server(Some(target)).await
+    }
+
+    /// As [`Host::stop_server`]; without a target nobody knows how much the server has to close.
+    pub(super) async fn stop_any_server(&self, target: Option<&Target>) -> Result<(), String> {
+        let Some(server) = self.running_server() else { return Ok(()) };
+        let assets = target.map_or(0, |target| store::assets(&target.cluster.store));
+        let assets = u32::try_from(assets).unwrap_or(u32::MAX);
+        let deadline = STOP_BASE.saturating_add(STOP_PER_ASSET.saturating_mul(assets));
+        let stopped = server.stop(&self.effects, deadline).await;
+        let exit = stopped.map_err(|error| format!("nats-server could not be stopped: {error}"))?;
+        tracing::info!(exit, "nats-server is stopped");
+        self.set_running_config(None);
+        Ok(())
+    }
+
+    /// Has the running server read its files again and waits for its gate. Edits are undone before.
+    ///
+    /// A refused reload is only logged by the server; it shows in the configuration that it keeps running.
+    pub(super) async fn reload_server(&self, leaf: &Leaf) -> Result<(), String> {
+        let server = self.running_server().ok_or("nats-server does not run, so it cannot reload")?;
+        self.undo_edits(leaf)?;
+        let current = self.renditions.current().map_err(|error| host_state::chain(&error))?;
+        let config = self.current_config(current.ok_or("there is no rendition to reload")?)?;
+        let logs = self.log_lengths();
+        let signalled = server.signal(&self.effects, Effect::ReloadServer, rustix::process::Signal::HUP);
+        signalled.map_err(|error| format!("nats-server could not be signalled: {error}"))?;
+        let expected = Expected { config: config.clone(), leaf: leaf.fingerprint() };
+        let passed = gate::pass(self.view.as_ref(), &server, &expected, gate::RELOAD_DEADLINE).await;
+        passed.map_err(|error| self.with_complaint(&error, logs))?;
+        self.set_running_config(Some(config));
+        Ok(())
+    }
+
+    /// Pushes every account JWT that the resolver lacks or has older. A failure is noted, never taken back: the
+    /// account stays drift and the next sweep tries again.
+    pub(super) async fn converge_claims(&self, target: &Target, facts: &HostFacts, events: &Events) {
+        let Some(section) = &target.claims else { return };
+        let sight = self.look(target, facts).await;
+        if let ClaimsObserved::Silent { reason } = &sight.observed.claims {
+            tracing::warn!(reason, "the resolver cannot be asked for its accounts");
+        }
+        let server = self.local_server(target);
+        for step in self.plan(&sight).steps {
+            let Step::PushClaim { account } = &step else { continue };
+            let started = events.started(&step.to_string());
+            match claims::push(&self.effects, self.view.as_ref(), &server, section, account).await {
+                Ok(()) => events.done(started),
+                Err(error) => tracing::warn!(error = host_state::chain(&error), "an account was not pushed"),
+            }
+        }
+    }
+
+    fn log_lengths(&self) -> [u64; 2] {
+        self.logs().map(|path| log::length(&path))
+    }
+
+    fn logs(&self) -> [std::path::PathBuf; 2] {
+        [layout::LOG_FILE, process::OUTPUT_FILE].map(|name| self.state_dir().join(name))
+    }
+
+    /// Why the gate stayed shut, with what the server complained about meanwhile.
+    fn with_complaint(&self, error: &GateError, offsets: [u64; 2]) -> String {
+        let logs = self.logs();
+        let complaint = logs.iter().zip(offsets).find_map(|(path, offset)| log::complaint_since(path, offset));
+        match complaint {
+            Some(complaint) => format!("{error}; nats-server says: {complaint}"),
+            None => error.to_string(),
+        }
+    }
+}
+
+/// 32 lower-case hex digits of OS randomness.
+fn random_id() -> Result<String, String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}

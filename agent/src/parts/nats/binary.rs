@@ -1,0 +1,205 @@
+//! The nats-server binary: found where the document says, or installed side by side by version and checksum.
+//!
+//! An installed binary never changes: another version or checksum is another directory, so a running server keeps
+//! its own. Nothing is downloaded here.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use host_state::document::{BinarySource, ServerBinary};
+use host_state::layout;
+use host_state::observed::BinaryObserved;
+
+use crate::applier::files::{self, FileError};
+use crate::applier::rendition::sha256;
+use crate::parts::effects::{Effect, Effects};
+
+/// Largest binary that is installed or looked at. nats-server 2.15.1 has about 20 MB.
+const BINARY_LIMIT: u64 = 256 * 1024 * 1024;
+/// How long `--version` may take.
+const VERSION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a binary was not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// Reading the source or writing the copy.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is nothing to install from.
+    #[error("there is no file `{path}` to install nats-server from")]
+    Missing {
+        /// The file that the document names.
+        path: PathBuf,
+    },
+    /// It is not the file that was meant.
+    #[error("`{path}` has SHA-256 `{found}`, the document wants `{wanted}`")]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The document's sum.
+        wanted: String,
+        /// Its own.
+        found: String,
+    },
+}
+
+/// What a file was when it was last asked for version and sum: asking again costs a process and 20 MB of reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    path: PathBuf,
+    identity: (u64, u64, i64, i64, u64),
+    observed: BinaryObserved,
+}
+
+/// The binaries of one host.
+#[derive(Debug)]
+pub struct Binaries {
+    state_dir: PathBuf,
+    named_at_start: Option<PathBuf>,
+    effects: Effects,
+    seen: Mutex<Option<Seen>>,
+}
+
+impl Binaries {
+    /// Binaries below `state_dir`; `named_at_start` is the one that [`BinarySource::Agent`] means.
+    #[must_use]
+    pub fn new(state_dir: PathBuf, named_at_start: Option<PathBuf>, effects: Effects) -> Binaries {
+        Binaries { state_dir, named_at_start, effects, seen: Mutex::new(None) }
+    }
+
+    /// Where the binary lies that `server` asks for.
+    #[must_use]
+    pub fn path(&self, server: &ServerBinary) -> PathBuf {
+        let ServerBinary { version, source } = server;
+        match source {
+            BinarySource::Agent => self.named_at_start.clone().unwrap_or_else(|| PathBuf::from("nats-server")),
+            BinarySource::Path { path } => PathBuf::from(path),
+            BinarySource::File { path: _, sha256 } => {
+                self.state_dir.join(layout::BINARIES).join(format!("{version}-{sha256}")).join("nats-server")
+            }
+        }
+    }
+
+    /// Reads the binary that `server` asks for and asks it for its version.
+    pub async fn observe(&self, server: &ServerBinary) -> BinaryObserved {
+        let path = self.path(server);
+        let shown = path.display().to_string();
+        if matches!(server.source, BinarySource::Agent) && self.named_at_start.is_none() {
+            return BinaryObserved::Unusable { path: shown, reason: "the agent was started without one".to_owned() };
+        }
+        let identity = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return BinaryObserved::Missing { path: shown },
+            Err(error) => return BinaryObserved::Unusable { path: shown, reason: error.to_string() },
+            Ok(metadata) => {
+                (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size())
+            }
+        };
+        let cached = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(seen) = cached.filter(|seen| seen.path == path && seen.identity == identity) {
+            return seen.observed;
+        }
+        let observed = match look(&path).await {
+            Ok((version, sha256)) => BinaryObserved::Present { path: shown, version, sha256 },
+            Err(reason) => BinaryObserved::Unusable { path: shown, reason },
+        };
+        if matches!(observed, BinaryObserved::Present { .. }) {
+            let seen = Seen { path, identity, observed: observed.clone() };
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        }
+        observed
+    }
+
+    /// Installs the binary from the file that the document names. A no-op when it is not the agent's to install.
+    ///
+    /// Afterwards the copy is durable, executable and has the document's checksum. May be repeated. A crash
+    /// half-way leaves no file of its final name.
+    ///
+    /// # Errors
+    /// [`InstallError`]; an installed binary of another version is untouched.
+    pub fn install(&self, server: &ServerBinary) -> Result<(), InstallError> {
+        let BinarySource::File { path, sha256: wanted } = &server.source else { return Ok(()) };
+        let from = PathBuf::from(path);
+        let bytes = files::read_bounded(&from, BINARY_LIMIT)?;
+        let bytes = bytes.ok_or_else(|| InstallError::Missing { path: from.clone() })?;
+        let found = sha256(&bytes);
+        if found != *wanted {
+            return Err(InstallError::Checksum { path: from, wanted: wanted.clone(), found });
+        }
+        let to = self.path(server);
+        files::make_directory(&self.state_dir.join(layout::BINARIES), layout::DIRECTORY_MODE)?;
+        if let Some(directory) = to.parent() {
+            files::make_directory(directory, layout::DIRECTORY_MODE)?;
+        }
+        files::write_atomic(&self.effects, Effect::InstallBinary, &to, &bytes, 0o755)?;
+        Ok(())
+    }
+}
+
+async fn look(path: &Path) -> Result<(String, String), String> {
+    let owned = path.to_owned();
+    let sum = tokio::task::spawn_blocking(move || {
+        files::read_bounded(&owned, BINARY_LIMIT).map(|bytes| bytes.map(|bytes| sha256(&bytes)))
+    });
+    let sum = sum.await.map_err(|error| error.to_string())?;
+    let sum = sum.map_err(|error| host_state::chain(&error))?.ok_or("it is gone")?;
+    Ok((version(path).await?, sum))
+}
+
+/// What `nats-server --version` says, like `2.15.1`.
+async fn version(path: &Path) -> Result<String, String> {
+    let mut command = tokio::process::Command::new(path);
+    command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_DEADLINE, command.output()).await;
+    let output = output.map_err(|_| format!("`--version` took more than {} s", VERSION_DEADLINE.as_secs()))?;
+    let output = output.map_err(|error| format!("it cannot be run: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse_version(&text).ok_or_else(|| {
+        let shown: String = text.trim().chars().take(80).collect();
+        format!("`--version` says `{shown}`, which is no version of nats-server")
+    })
+}
+
+/// Source: nats-server 2.15.1 server/opts.go (`PrintServerAndExit`): `nats-server: v2.15.1`.
+fn parse_version(text: &str) -> Option<String> {
+    let version = text.trim().strip_prefix("nats-server: v")?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-+".contains(c);
+    (!version.is_empty() && version.len() <= 64 && version.chars().all(is_plain)).then(|| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_nothing_else_passes_for_one() {
+        assert_eq!(parse_version("nats-server: v2.15.1\n").as_deref(), Some("2.15.1"));
+        assert_eq!(parse_version("nats-server: v2.15.0-RC.1").as_deref(), Some("2.15.0-RC.1"));
+        for other in ["", "2.15.1", "nats-server: v", "nats-server: v2 15", "bash: v5"] {
+            assert_eq!(parse_version(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn installs_only_the_file_that_was_meant() {
+        let directory = tempfile::tempdir().unwrap();
+        let from = directory.path().join("download");
+        std::fs::write(&from, "#!/bin/sh\necho 'nats-server: v9.9.9'\n").unwrap();
+        let sum = sha256(&std::fs::read(&from).unwrap());
+        let binaries = Binaries::new(directory.path().to_owned(), None, Effects::default());
+        let server = |sha256: &str| ServerBinary {
+            version: "9.9.9".into(),
+            source: BinarySource::File { path: from.display().to_string(), sha256: sha256.into() },
+        };
+        let error = binaries.install(&server(&"0".repeat(64))).unwrap_err().to_string();
+        assert!(error.contains("the document wants `000"), "{error}");
+        assert!(matches!(binaries.observe(&server(&sum)).await, BinaryObserved::Missing { .. }));
+        binaries.install(&server(&sum)).unwrap();
+        let path = binaries.path(&server(&sum)).display().to_string();
+        let expected = BinaryObserved::Present { path, version: "9.9.9".into(), sha256: sum.clone() };
+        assert_eq!(binaries.observe(&server(&sum)).await, expected);
+    }
+}

@@ -1,0 +1,251 @@
+//! One running nats-server: started in a process group of its own, found again by a restarted agent, signalled
+//! through a pidfd so that a recycled process id is never hit.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use host_state::layout;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::proc_files::{self, ProcessFacts};
+use crate::applier::files::{self, FileError};
+use crate::applier::ledger::{Kept, read_checked, write_checked};
+use crate::parts::effects::{Effect, Effects};
+
+/// Where nats-server's standard output and error go; its log proper is [`layout::LOG_FILE`].
+pub const OUTPUT_FILE: &str = "nats-server.out";
+
+/// What is kept of a started process, so that a restarted agent finds it. A process id alone says nothing: ids are
+/// used again, start times within one boot are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChildRecord {
+    pid: u32,
+    start_ticks: u64,
+    boot_id: String,
+}
+
+/// Why nats-server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file for its output.
+    #[error("cannot open `{path}` for the output of nats-server")]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The binary could not be started.
+    #[error("cannot start `{binary}`")]
+    Spawn {
+        /// The binary.
+        binary: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It was started and cannot be watched; it was killed again.
+    #[error("cannot watch nats-server with process id {pid}")]
+    Watch {
+        /// Its process id.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The record for a restarted agent.
+    #[error(transparent)]
+    Record(#[from] FileError),
+}
+
+/// A nats-server that ran when it was last looked at.
+#[derive(Debug, Clone)]
+pub struct ServerProcess {
+    facts: ProcessFacts,
+    pidfd: Arc<OwnedFd>,
+    exit: watch::Receiver<Option<String>>,
+}
+
+/// Starts nats-server in `state_dir` on `current/nats-server.json`.
+///
+/// Afterwards it runs in its own process group, so that a Ctrl-C meant for the agent does not reach it, with an
+/// empty environment, and it is on record for a restarted agent. Not repeatable: the caller makes sure that none
+/// runs. A crash right after the start leaves it without record; it is then found by its working directory.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then, except after an error about the record.
+pub fn start(effects: &Effects, binary: &Path, state_dir: &Path) -> Result<ServerProcess, StartError> {
+    let output_path = state_dir.join(OUTPUT_FILE);
+    let output = |source| StartError::Output { path: output_path.clone(), source };
+    let out = open_output(&output_path).map_err(output)?;
+    let err = out.try_clone().map_err(output)?;
+    let mut command = Command::new(binary);
+    command
+        .args(["-c", layout::CONFIG_PATH])
+        .current_dir(state_dir)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0);
+    let child = effects
+        .run(Effect::StartServer, || command.spawn())
+        .map_err(|source| StartError::Spawn { binary: binary.to_owned(), source })?;
+    let process = watch_child(child)?;
+    record(effects, state_dir, &process.facts)?;
+    Ok(process)
+}
+
+/// Finds the nats-server that an earlier agent started in `state_dir`; `None` when none runs.
+#[must_use]
+pub fn adopt(effects: &Effects, state_dir: &Path) -> Option<ServerProcess> {
+    let recorded = match read_checked::<ChildRecord>(&state_dir.join(layout::CHILD_FILE)) {
+        Kept::Valid(record) => proc_files::facts(record.pid)
+            .ok()
+            .filter(|facts| facts.start_ticks == record.start_ticks && facts.boot_id == record.boot_id),
+        Kept::Missing | Kept::Unreadable { .. } => None,
+    };
+    let facts = recorded.or_else(|| proc_files::find_server(state_dir, layout::CONFIG_PATH))?;
+    let process = watch_foreign(facts)?;
+    // Whoever was found by its directory gets a record; without one it is found the same way again.
+    if let Err(error) = record(effects, state_dir, &process.facts) {
+        tracing::warn!(error = %host_state::chain(&error), "nats-server is adopted without a record");
+    }
+    Some(process)
+}
+
+impl ServerProcess {
+    /// Process id, start time and binary.
+    #[must_use]
+    pub fn facts(&self) -> &ProcessFacts {
+        &self.facts
+    }
+
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.exit.borrow().is_none()
+    }
+
+    /// How it ended; `None` while it runs.
+    #[must_use]
+    pub fn last_exit(&self) -> Option<String> {
+        self.exit.borrow().clone()
+    }
+
+    /// Waits until it has ended and says how.
+    pub async fn exited(&self) -> String {
+        let mut exit = self.exit.clone();
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|text| text.clone());
+        ended.unwrap_or_else(|| "it is no longer watched".to_owned())
+    }
+
+    /// Sends a signal. One that has ended is a success.
+    ///
+    /// # Errors
+    /// When it may not be signalled.
+    pub fn signal(&self, effects: &Effects, effect: Effect, signal: Signal) -> io::Result<()> {
+        effects.run(effect, || match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        })
+    }
+
+    /// Asks it to end and waits; after `deadline` it is killed.
+    ///
+    /// Afterwards it does not run. May be repeated. A crash half-way leaves it ending by itself.
+    ///
+    /// # Errors
+    /// When it may not be signalled, or outlives SIGKILL.
+    pub async fn stop(&self, effects: &Effects, deadline: Duration) -> io::Result<String> {
+        self.signal(effects, Effect::StopServer, Signal::TERM)?;
+        if let Ok(text) = tokio::time::timeout(deadline, self.exited()).await {
+            return Ok(text);
+        }
+        tracing::warn!(pid = self.facts.pid, ?deadline, "nats-server did not stop in time and is killed");
+        self.signal(effects, Effect::KillServer, Signal::KILL)?;
+        let killed = tokio::time::timeout(Duration::from_secs(30), self.exited()).await;
+        killed.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it did not end after SIGKILL"))
+    }
+}
+
+fn open_output(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+fn record(effects: &Effects, state_dir: &Path, facts: &ProcessFacts) -> Result<(), FileError> {
+    let ProcessFacts { pid, start_ticks, boot_id, .. } = facts;
+    let record = ChildRecord { pid: *pid, start_ticks: *start_ticks, boot_id: boot_id.clone() };
+    write_checked(effects, Effect::WriteProcessRecord, &state_dir.join(layout::CHILD_FILE), &record)
+}
+
+/// Watches our own child. A thread waits for it, so that it is reaped whatever becomes of the runtime.
+fn watch_child(mut child: Child) -> Result<ServerProcess, StartError> {
+    let pid = child.id();
+    let watched = proc_files::facts(pid).and_then(|facts| Ok((facts, open_pidfd(pid)?)));
+    let (facts, pidfd) = match watched {
+        Ok(watched) => watched,
+        Err(source) => {
+            // It is ours and not reaped yet, so its id is still its own.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(StartError::Watch { pid, source });
+        }
+    };
+    let (sender, exit) = watch::channel(None);
+    std::thread::spawn(move || {
+        let text = match child.wait() {
+            Ok(status) => exit_text(status),
+            Err(error) => format!("its end cannot be seen: {error}"),
+        };
+        sender.send_replace(Some(text));
+    });
+    Ok(ServerProcess { facts, pidfd: Arc::new(pidfd), exit })
+}
+
+/// Watches a child of an earlier agent. `None` when it ended meanwhile.
+fn watch_foreign(facts: ProcessFacts) -> Option<ServerProcess> {
+    let pidfd = Arc::new(open_pidfd(facts.pid).ok()?);
+    // The id may have been used again between looking and opening.
+    let again = proc_files::facts(facts.pid).ok()?;
+    if again.start_ticks != facts.start_ticks {
+        return None;
+    }
+    let (sender, exit) = watch::channel(None);
+    let watched = AsyncFd::with_interest(Arc::clone(&pidfd), Interest::READABLE).ok()?;
+    tokio::spawn(async move {
+        let text = match watched.readable().await {
+            Ok(_) => "it ended; an earlier agent had started it, so its exit status is unknown".to_owned(),
+            Err(error) => format!("its end cannot be seen: {error}"),
+        };
+        sender.send_replace(Some(text));
+    });
+    Some(ServerProcess { facts, pidfd, exit })
+}
+
+fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no process id"))?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn exit_text(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown end".to_owned(),
+    }
+}
