@@ -145,14 +145,14 @@ impl HasId for DeleteRequest<'_> {
 
 /// The operator's order to forget accounts.
 pub(crate) fn delete_request(accounts: &BTreeSet<AccountPublicKey>, issued_at: i64, operator: &Nkey) -> Jwt {
-    let identity = operator.operator();
+    let signer = operator.operator();
     let nats = DeleteList { accounts, kind: "generic", version: 2 };
     let request = DeleteRequest {
         jti: String::new(),
         iat: issued_at,
-        iss: identity.clone(),
+        iss: signer.clone(),
         name: "delete accounts",
-        sub: identity,
+        sub: signer,
         nats,
     };
     Jwt::sign(request, operator)

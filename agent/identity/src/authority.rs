@@ -269,12 +269,13 @@ impl Authority {
         account_jwt::encode(claims, issued_at, &self.operator_signing)
     }
 
-    /// Signs the request that deletes accounts from servers' resolvers (`$SYS.REQ.CLAIMS.DELETE`). The operator's
-    /// identity signs it, because nats-server takes nothing less.
-    /// Source: nats-server 2.15.1 server/accounts.go `handleDeleteRequest`.
+    /// Signs the request that deletes accounts from servers' resolvers (`$SYS.REQ.CLAIMS.DELETE`). It names the
+    /// operator signing key as its own subject: the request must be self-signed, and servers of a strict operator do
+    /// not trust the operator's identity.
+    /// Source: nats-server 2.15.1 server/accounts.go `handleDeleteRequest`, tried.
     #[must_use]
     pub fn delete_accounts_jwt(&self, accounts: &BTreeSet<AccountPublicKey>, issued_at: i64) -> Jwt {
-        account_jwt::delete_request(accounts, issued_at, &self.operator)
+        account_jwt::delete_request(accounts, issued_at, &self.operator_signing)
     }
 }
 

@@ -3,38 +3,19 @@
 //! Pure: no files, processes, clock or randomness. Times and random seeds are arguments, and equal inputs sign equal
 //! bytes, so everything public can be planned, compared and derived again.
 //!
-//! # Keys
-//! Secrets derive by HKDF-SHA256: `PRK = Extract(salt = "nats-authority/v1", root key)`,
-//! `secret = Expand(PRK, info, 32)` with `info = "nats-authority/v1/" authority "/" path`. No name may hold `/`.
-//!
-//! | path | makes | lives |
-//! |---|---|---|
-//! | `operator-identity` | operator nkey | for ever |
-//! | `system-account-identity` | system account nkey | for ever: it names directories on disk |
-//! | `probe-account-identity` | probe account nkey | for ever |
-//! | `account-identity/<account>` | account nkey | for ever: it names directories on disk |
-//! | `operator-signing/<generation>` | operator signing nkey | rotates |
-//! | `system-account-signing/<generation>` | account nkey that signs the system account's users | rotates |
-//! | `probe-account-signing/<generation>` | account nkey that signs the probe account's users | rotates |
-//! | `account-signing/<account>/<generation>` | account nkey that signs unscoped users | rotates |
-//! | `user-scope/<account>/<user>/<generation>` | account nkey that signs one user's credentials | rotates |
-//! | `fleet-ca/<generation>` | P-256 key of the CA for callers | rotates |
-//! | `host-ca/<generation>` | P-256 key of the CA for hosts' issuers | rotates |
-//! | `document/<generation>` | Ed25519 key that signs documents | rotates |
-//! | `enrollment/<host>/<generation>` | one-time token | until the host is claimed |
-//!
-//! An nkey's secret is its Ed25519 seed. A P-256 key appends `/p256/<attempt>` to its info, attempt counting from 0
-//! until the 32 bytes (big-endian) are a valid scalar. `tests/golden/vectors.json` holds test vectors.
+#![doc = include_str!("../key-derivation.md")]
 //!
 //! # Certificates
 //! Two CAs: the *fleet CA* signs callers (operator, reader, account), the *host CA* signs hosts' issuers. Agents verify
-//! callers by the fleet CA only, so no host can mint a caller whatever its issuer signs.
+//! callers by the fleet CA only, so no host can mint a caller whatever its issuer signs. A role is believed only
+//! together with the CA that verified it: [`caller_role`].
 //!
 //! # Current limitations
 //! - Accounts have no imports, exports, subject mappings, tiered limits or cluster traffic setting; JWTs that hold any
 //!   are refused rather than cut.
 //! - The root key itself cannot be rotated while identities stay: that needs identities from one root and signing keys
 //!   from another.
+//! - Certificates carry no wildcard names.
 //! - Trust overlaps two generations of a key; an account JWT signed three generations ago must be signed anew first.
 
 mod account_jwt;

@@ -132,7 +132,8 @@ fn is_zero(value: &i64) -> bool {
 }
 
 const UNLIMITED: i64 = -1;
-const USER_TEMPLATE: &str = "user_template";
+/// Source: nats-server 2.15.1, tried: any other word is refused as an unknown signing key scope.
+const USER_SCOPE: &str = "user_scope";
 const GENERATION: &str = "generation ";
 
 /// `None` is the wire's -1. Callers checked the range.
@@ -169,7 +170,7 @@ pub(super) fn scope_to_wire(user: &UserName, scope: &UserScope) -> WireScope {
         bearer,
     } = template;
     WireScope {
-        kind: USER_TEMPLATE.to_owned(),
+        kind: USER_SCOPE.to_owned(),
         key: key.clone(),
         role: user.to_string(),
         template: WireTemplate {
@@ -188,7 +189,7 @@ pub(super) fn scope_to_wire(user: &UserName, scope: &UserScope) -> WireScope {
 
 pub(super) fn scope_from_wire(scope: WireScope) -> Result<(UserName, UserScope), DecodeAccountError> {
     let WireScope { kind, key, role, template, description } = scope;
-    if kind != USER_TEMPLATE {
+    if kind != USER_SCOPE {
         return Err(unknown("a scope of another kind".to_owned()));
     }
     let generation = description

@@ -103,13 +103,15 @@ impl HostNames {
         let below = dns.iter().map(|name| format!(".{name}"));
         let below = below.filter(|suffix| !dns.iter().any(|name| name.ends_with(suffix.as_str())));
         let mut excluded: Vec<_> = below.map(GeneralSubtree::DnsName).collect();
-        excluded.push(GeneralSubtree::Rfc822Name(String::new()));
         if self.ips.is_empty() {
             excluded.push(GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])));
             excluded.push(GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])));
         }
+        // Mail names are limited to a domain that does not exist (RFC 6761). Excluding the empty one would do the same,
+        // but then Java cannot read the certificate (tried: "RFC822Name may not be null or empty").
+        let no_mail = GeneralSubtree::Rfc822Name("invalid".to_owned());
         NameConstraints {
-            permitted_subtrees: permitted_dns.chain(permitted_ips).collect(),
+            permitted_subtrees: permitted_dns.chain(permitted_ips).chain([no_mail]).collect(),
             excluded_subtrees: excluded,
         }
     }

@@ -127,7 +127,8 @@ fn what_would_be_lost_is_refused() {
             .join(": ")
     };
     decode_account(&edited(&claims, &operator_signing_key(), |_| {}), &acme().trust()).unwrap();
-    let cases: [(fn(&mut serde_json::Value), &str); 8] = [
+    type Case = (fn(&mut serde_json::Value), &'static str);
+    let cases: [Case; 8] = [
         (|json| json["nats"]["exports"] = serde_json::json!([{"name": "x"}]), "unknown field `exports`"),
         (|json| json["nats"]["limits"]["imports"] = 3.into(), "limits of data, imports or exports"),
         (

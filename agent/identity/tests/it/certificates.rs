@@ -334,3 +334,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stolen_issuer_cannot_sign_mail_names() {
+    let host = host(&east_1());
+    let forged = forge(&host, |params| {
+        params.subject_alt_names =
+            vec![dns("east-1"), SanType::Rfc822Name("root@acme.example".try_into().unwrap())];
+    });
+    let error =
+        refused(as_server(&acme().trust().host_ca, &forged, &[host.issuer.der().clone()], "east-1", NOW));
+    assert!(format!("{error:?}").contains("NameConstraintViolation"), "{error:?}");
+}

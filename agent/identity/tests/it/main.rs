@@ -1,4 +1,5 @@
 //! What the identity crate promises to those who build on it.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod accounts;
 mod authority;
