@@ -129,6 +129,10 @@ impl Resource for Thing {
 
     async fn validate(&self, config: &Value) -> Diagnostics {
         let mut found = Diagnostics::new();
+        let size = config.attr("size");
+        if size.as_str().is_some() && !same_size(size, size) {
+            found.error_at(Path::root("size"), "Not a size", "Write `10B` or `10KB`.");
+        }
         for (key, part) in config.attr("parts").entries() {
             if part.attr("text").as_str() == Some("") {
                 let path = Path::root("parts").key(key).attr("text");

@@ -65,7 +65,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Diagnostics for Terraform.
+/// Diagnostics for Terraform. It shows the line of an attribute, but of a nested one only the line of the
+/// block, so the detail names what is nested.
 pub(crate) fn diagnostics(all: Diagnostics) -> Vec<wire::Diagnostic> {
     all.into_iter()
         .map(|Diagnostic { severity, summary, detail, path }| wire::Diagnostic {
@@ -75,10 +76,15 @@ pub(crate) fn diagnostics(all: Diagnostics) -> Vec<wire::Diagnostic> {
             }
             .into(),
             summary,
-            detail,
+            detail: if path.steps().len() > 1 { located(detail, &path) } else { detail },
             attribute: (!path.is_empty()).then(|| attribute_path(&path)),
         })
         .collect()
+}
+
+fn located(detail: String, path: &Path) -> String {
+    let gap = if detail.is_empty() { "" } else { "\n\n" };
+    format!("{detail}{gap}This is about `{path}`.")
 }
 
 /// A path for Terraform.

@@ -5,6 +5,8 @@
 
 mod attribute;
 mod check;
+#[cfg(test)]
+mod tests;
 
 pub use attribute::{Attribute, Equivalent, Kind, Mode, Nesting, WhenUnset};
 pub use check::{Use, check_schema};

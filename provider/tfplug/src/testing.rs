@@ -6,7 +6,7 @@ mod call;
 
 use std::sync::Arc;
 
-use crate::convert::{attribute_path, encode, null};
+use crate::convert::{encode, null};
 use crate::engine::{Engine, Entry};
 use crate::plan::{check_plan, check_replace_paths, check_result, check_wholly_known, check_write_only};
 use crate::proto::tfplugin6 as wire;
@@ -339,13 +339,49 @@ impl Harness {
         value(answer.upgraded_state.as_ref(), &entry.of)
     }
 
+    /// Moves the state of another resource type here, as a `moved` block does.
+    ///
+    /// # Errors
+    /// What the provider says.
+    pub async fn move_state(
+        &self,
+        type_name: &str,
+        source_type: &str,
+        json: &str,
+    ) -> Result<Instance, Diagnostics> {
+        let entry = self.service.engine.resource(type_name)?;
+        let request = wire::move_resource_state::Request {
+            source_provider_address: "registry.terraform.io/test/test".into(),
+            source_type_name: source_type.to_owned(),
+            source_schema_version: 0,
+            source_state: Some(wire::RawState {
+                json: json.as_bytes().to_vec(),
+                flatmap: Default::default(),
+            }),
+            target_type_name: type_name.to_owned(),
+            source_private: Vec::new(),
+        };
+        let answer = self.service.move_resource_state(request).await;
+        findings(answer.diagnostics)?;
+        let state = value(answer.target_state.as_ref(), &entry.of)?;
+        Ok(Instance { state, private: answer.target_private.into() })
+    }
+
+    /// Names of all resources, data sources, ephemeral resources and functions, as Terraform asks for them.
+    pub async fn offers(&self) -> Vec<String> {
+        let all = self.service.get_metadata(wire::get_metadata::Request {}).await;
+        let functions = self.service.get_functions(wire::get_functions::Request {}).await;
+        let resources = all.resources.into_iter().map(|one| one.type_name);
+        let data = all.data_sources.into_iter().map(|one| format!("data.{}", one.type_name));
+        let ephemeral = all.ephemeral_resources.into_iter().map(|one| format!("ephemeral.{}", one.type_name));
+        let mut names: Vec<String> = resources.chain(data).chain(ephemeral).collect();
+        names.extend(functions.functions.into_keys().map(|name| format!("function.{name}")));
+        names.sort();
+        names
+    }
+
     /// Trips the [`crate::Stop`] of every request, as Ctrl-C does.
     pub async fn stop(&self) {
         self.service.stop_provider(wire::stop_provider::Request {}).await;
-    }
-
-    /// What a path looks like on the wire and back; a path that would be lost comes back shorter.
-    pub fn path_on_the_wire(path: &Path) -> Path {
-        path_from_wire(&attribute_path(path))
     }
 }

@@ -62,6 +62,18 @@ fn a_resource_lives_its_whole_life() {
 }
 
 #[test]
+fn terraform_reads_the_schema_as_meant() {
+    let rig = Rig::new("");
+    let schema = serde_json::to_string_pretty(&rig.json(&["providers", "schema", "-json"])).unwrap() + "\n";
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/toy_schema.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&golden, &schema).unwrap();
+    }
+    let expected = fs::read_to_string(&golden).unwrap();
+    assert_eq!(schema, expected, "differs from {}; UPDATE_GOLDEN=1 rewrites it", golden.display());
+}
+
+#[test]
 fn an_import_plans_empty() {
     let rig = Rig::new("resource \"toy_thing\" \"one\" {\n  name = \"one\"\n}\n");
     fs::write(rig.cloud("one"), "").unwrap();
@@ -73,10 +85,11 @@ fn an_import_plans_empty() {
 
 #[test]
 fn errors_point_at_the_attribute() {
-    let rig = Rig::new(&BASE.replace("\"hi\"", "\"\""));
+    let rig = Rig::new(&BASE.replace("\"hi\"", "\"\"").replace("1024B", "large"));
     let error = rig.fails(&["plan", "-no-color", "-input=false"]);
     assert!(error.contains("Empty part"), "{error}");
-    assert!(error.contains("parts[\"left\"]") || error.contains("parts = { left"), "{error}");
+    assert!(error.contains("This is about `parts[\"left\"].text`."), "{error}");
+    assert!(error.contains("Not a size") && error.contains("size = \"large\""), "{error}");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //! provider may set.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use super::Harness;
 use super::call::{findings, value};
-use crate::convert::{encode, timestamp};
+use crate::convert::encode;
 use crate::engine::Entry;
 use crate::plan::complete;
 use crate::proto::tfplugin6 as wire;
@@ -54,6 +55,11 @@ fn check(schema: &BTreeMap<String, Attribute>, config: &Value, path: &Path, foun
     }
 }
 
+fn system_time(at: &prost_types::Timestamp) -> SystemTime {
+    let seconds = u64::try_from(at.seconds).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::new(seconds, u32::try_from(at.nanos).unwrap_or_default())
+}
+
 impl Harness {
     /// Validates and reads a `data` block.
     ///
@@ -97,18 +103,28 @@ impl Harness {
         };
         let answer = self.service.open_ephemeral_resource(request).await;
         let diagnostics = findings(answer.diagnostics)?;
-        let epoch = std::time::SystemTime::UNIX_EPOCH;
-        let renew_at = answer.renew_at.map(|at| {
-            let seconds = u64::try_from(at.seconds).unwrap_or_default();
-            epoch + std::time::Duration::new(seconds, u32::try_from(at.nanos).unwrap_or_default())
-        });
-        debug_assert!(renew_at.is_none_or(|at| Some(timestamp(at)) == answer.renew_at));
         Ok(Opened {
             result: value(answer.result.as_ref(), &entry.of)?,
-            renew_at,
+            renew_at: answer.renew_at.as_ref().map(system_time),
             private: answer.private.unwrap_or_default().into(),
             diagnostics,
         })
+    }
+
+    /// Renews what [`Harness::open`] opened, in place.
+    ///
+    /// # Errors
+    /// What the provider says.
+    pub async fn renew(&self, type_name: &str, opened: &mut Opened) -> Result<(), Diagnostics> {
+        let request = wire::renew_ephemeral_resource::Request {
+            type_name: type_name.to_owned(),
+            private: Some(opened.private.as_bytes().to_vec()),
+        };
+        let answer = self.service.renew_ephemeral_resource(request).await;
+        opened.diagnostics = findings(answer.diagnostics)?;
+        opened.renew_at = answer.renew_at.as_ref().map(system_time);
+        opened.private = answer.private.unwrap_or_default().into();
+        Ok(())
     }
 
     /// Closes what [`Harness::open`] opened.

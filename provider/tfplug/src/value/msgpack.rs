@@ -19,6 +19,9 @@ const EXT_UNKNOWN: i8 = 0;
 /// Extension type of a refined unknown.
 const EXT_REFINED: i8 = 12;
 
+/// [`MAX_DEPTH`] as rmpv counts: two for each container and three for a string.
+const RAW_DEPTH: usize = 2 * MAX_DEPTH + 3;
+
 /// Why bytes are no value of the type asked for. Holds no part of the value.
 #[derive(Debug, Error)]
 pub enum DecodeError {
@@ -98,7 +101,7 @@ pub fn decode(bytes: &[u8], of: &Type) -> Result<Value, DecodeError> {
     }
     let mut rest = bytes;
     let raw =
-        rmpv::decode::read_value_ref_with_max_depth(&mut rest, MAX_DEPTH).map_err(DecodeError::Msgpack)?;
+        rmpv::decode::read_value_ref_with_max_depth(&mut rest, RAW_DEPTH).map_err(DecodeError::Msgpack)?;
     if !rest.is_empty() {
         return Err(DecodeError::Trailing(rest.len()));
     }

@@ -5,17 +5,25 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-/// The example binary. Cargo builds examples along with tests, beside the folder test binaries are in.
+/// The example binary, built once: `cargo test --test terraform` alone would not, or leave an old one.
 pub(crate) fn toy() -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    let toy = here.parent().and_then(Path::parent).unwrap().join("examples/toy");
-    assert!(toy.exists(), "`{}` is missing: run `cargo build -p tfplug --example toy`", toy.display());
-    toy
+    static TOY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let arguments = ["build", "--quiet", "--package", "tfplug", "--example", "toy"];
+        let built = Command::new(env!("CARGO")).args(arguments).status().unwrap();
+        assert!(built.success(), "`cargo {}` failed", arguments.join(" "));
+        let here = std::env::current_exe().unwrap();
+        let toy = here.parent().and_then(Path::parent).unwrap().join("examples/toy");
+        assert!(toy.exists(), "`{}` is missing though it was built", toy.display());
+        toy
+    };
+    TOY.get_or_init(build).clone()
 }
 
 /// Polls until `holds`, at most half a minute.

@@ -12,6 +12,9 @@ use crate::value::Number;
 /// How many bytes of refinement are looked at; a longer payload is taken as a plain unknown.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
+/// Depth of a bound: rmpv counts two for each container and three for a string.
+const DEPTH: usize = 2 + 2 + 3;
+
 const NULLNESS: i64 = 1;
 const PREFIX: i64 = 2;
 const LOWER: i64 = 3;
@@ -26,7 +29,7 @@ pub(super) fn decode(payload: &[u8]) -> Refinement {
         return refinement;
     }
     let mut rest = payload;
-    let Ok(ValueRef::Map(entries)) = rmpv::decode::read_value_ref_with_max_depth(&mut rest, 4) else {
+    let Ok(ValueRef::Map(entries)) = rmpv::decode::read_value_ref_with_max_depth(&mut rest, DEPTH) else {
         return refinement;
     };
     for (key, value) in &entries {
