@@ -13,9 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::claims::ClaimsWriter;
 use crate::resources::natural_id::{AccountId, UserId};
+use crate::resources::reading::Reading;
 
 /// Life of credentials when the block does not say.
-const DEFAULT_EXPIRES: &str = "1h";
+const DEFAULT_LIFE: NatsDuration = NatsDuration::from_secs(3600);
 
 /// See the module.
 pub struct UserCredentials {
@@ -39,37 +40,22 @@ struct Declared {
 }
 
 fn parse(block: &Value) -> (Declared, Diagnostics) {
-    let mut problems = Diagnostics::new();
-    let account = parsed::<AccountId>(block, "account", &mut problems);
-    let user = parsed::<UserName>(block, "user", &mut problems);
-    let text = block.attr("expires");
-    let expires = match text.as_str() {
+    let mut reading = Reading::new();
+    let account = reading.text::<AccountId>(block.attr("account"), &Path::root("account"));
+    let user = reading.text::<UserName>(block.attr("user"), &Path::root("user"));
+    let path = Path::root("expires");
+    let expires = match block.attr("expires").as_str() {
         Some("never") => None,
-        Some(_) => parsed::<NatsDuration>(block, "expires", &mut problems),
-        None => DEFAULT_EXPIRES.parse().ok(),
+        Some(_) => reading.text::<NatsDuration>(block.attr("expires"), &path),
+        None => Some(DEFAULT_LIFE),
     };
     if expires.is_some_and(|expires| expires.as_duration().as_secs() == 0) {
         let detail = "Credentials live at least a second; `never` lets them live as long as the user.";
-        problems.error_at(Path::root("expires"), "No life at all", detail);
+        reading.push(Diagnostic::error("No life at all", detail).at(path));
     }
-    let public_key = parsed::<UserPublicKey>(block, "public_key", &mut problems);
+    let public_key = reading.text::<UserPublicKey>(block.attr("public_key"), &Path::root("public_key"));
     let id = account.zip(user).map(|(account, user)| UserId { account, user });
-    (Declared { id, expires, public_key }, problems)
-}
-
-fn parsed<T: std::str::FromStr<Err: std::error::Error>>(
-    block: &Value,
-    name: &str,
-    problems: &mut Diagnostics,
-) -> Option<T> {
-    match block.attr(name).as_str()?.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let detail = format!("{}.", host_state::chain(&error));
-            problems.error_at(Path::root(name), format!("`{name}` cannot be read"), detail);
-            None
-        }
-    }
+    (Declared { id, expires, public_key }, reading.into_problems())
 }
 
 #[async_trait]

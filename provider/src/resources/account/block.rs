@@ -7,6 +7,8 @@ use tfplug::{Diagnostics, Path, Value};
 
 use crate::claims::Account;
 use crate::resources::natural_id::{AccountId, SystemId};
+use crate::resources::MAX_COUNT;
+use crate::resources::reading::Reading;
 
 /// A block whose every known value was checked; unknown ones read as absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,79 +33,47 @@ impl Declared {
 
 /// Reads and checks a block, all problems at once.
 pub(super) fn parse(block: &Value) -> (Declared, Diagnostics) {
-    let mut problems = Diagnostics::new();
-    let system = parsed::<SystemId>(block, Path::root("system"), &mut problems);
-    let name = parsed::<AccountName>(block, Path::root("name"), &mut problems);
+    let mut reading = Reading::new();
+    let system = reading.text::<SystemId>(block.attr("system"), &Path::root("system"));
+    let name = reading.text::<AccountName>(block.attr("name"), &Path::root("name"));
+    let (value, path) = (block.attr("limits"), Path::root("limits"));
+    let mut count = |name: &str| reading.number(value.attr(name), &path.attr(name), 0..=MAX_COUNT);
     let limits = AccountLimits {
-        connections: count(block, Path::root("limits").attr("connections"), 0, &mut problems),
-        leafnode_connections: count(block, Path::root("limits").attr("leafnode_connections"), 0, &mut problems),
-        subscriptions: count(block, Path::root("limits").attr("subscriptions"), 0, &mut problems),
-        payload: size(block, Path::root("limits").attr("payload"), &mut problems),
-        jetstream: jetstream(block, &mut problems),
+        connections: count("connections"),
+        leafnode_connections: count("leafnode_connections"),
+        subscriptions: count("subscriptions"),
+        payload: reading.text(value.attr("payload"), &path.attr("payload")).map(ByteSize::bytes),
+        jetstream: jetstream(block.attr("jetstream"), &mut reading),
         ..AccountLimits::unlimited()
     };
-    let generation = count(block, Path::root("generation"), 1, &mut problems).unwrap_or(1);
+    let generation =
+        reading.number(block.attr("generation"), &Path::root("generation"), 1..=u64::from(u32::MAX));
     let id = system.as_ref().zip(name).map(|(system, account)| AccountId {
         authority: system.authority.clone(),
         account,
     });
-    let declared = Declared {
-        id,
-        limits,
-        generation: u32::try_from(generation).unwrap_or(u32::MAX),
-        deletion_protection: block.attr("deletion_protection").as_bool().unwrap_or(true),
-        system,
-    };
-    (declared, problems)
+    let deletion_protection = reading.flag(block.attr("deletion_protection")).unwrap_or(true);
+    let generation = generation.unwrap_or(1);
+    (Declared { id, limits, generation, deletion_protection, system }, reading.into_problems())
 }
 
-fn jetstream(block: &Value, problems: &mut Diagnostics) -> Option<JetStreamLimits> {
-    let value = block.attr("jetstream");
-    if value.is_null() || !value.is_known() {
+fn jetstream(value: &Value, reading: &mut Reading) -> Option<JetStreamLimits> {
+    if !reading.is_there(value) {
         return None;
     }
-    let path = |name: &str| Path::root("jetstream").attr(name);
+    let path = Path::root("jetstream");
+    let mut size = |name: &str| reading.text(value.attr(name), &path.attr(name)).map(ByteSize::bytes);
+    let (max_storage, max_memory) = (size("max_storage"), size("max_memory"));
+    let mut count = |name: &str| reading.number(value.attr(name), &path.attr(name), 1..=MAX_COUNT);
     Some(JetStreamLimits {
-        max_storage: size(block, path("max_storage"), problems),
-        max_memory: size(block, path("max_memory"), problems),
-        max_streams: count(block, path("max_streams"), 1, problems),
-        max_consumers: count(block, path("max_consumers"), 1, problems),
-        max_ack_pending: count(block, path("max_ack_pending"), 1, problems),
-        max_bytes_required: value.attr("max_bytes_required").as_bool().unwrap_or(false),
+        max_storage,
+        max_memory,
+        max_streams: count("max_streams"),
+        max_consumers: count("max_consumers"),
+        max_ack_pending: count("max_ack_pending"),
+        max_bytes_required: reading.flag(value.attr("max_bytes_required")).unwrap_or(false),
         ..JetStreamLimits::unlimited()
     })
-}
-
-fn parsed<T: std::str::FromStr<Err: std::error::Error>>(
-    block: &Value,
-    path: Path,
-    problems: &mut Diagnostics,
-) -> Option<T> {
-    let text = block.at(&path)?.as_str()?;
-    match text.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let detail = format!("{}.", host_state::chain(&error));
-            problems.error_at(path.clone(), format!("`{path}` cannot be read"), detail);
-            None
-        }
-    }
-}
-
-fn size(block: &Value, path: Path, problems: &mut Diagnostics) -> Option<u64> {
-    parsed::<ByteSize>(block, path, problems).map(ByteSize::bytes)
-}
-
-fn count(block: &Value, path: Path, least: u64, problems: &mut Diagnostics) -> Option<u64> {
-    let number = block.at(&path)?.as_number()?;
-    match number.to_u64() {
-        Some(count) if count >= least => Some(count),
-        _ => {
-            let detail = format!("Found `{number}`; allowed is a whole number from {least} on. Leave it out for no limit.");
-            problems.error_at(path.clone(), format!("`{path}` is no count"), detail);
-            None
-        }
-    }
 }
 
 /// State of an account as the claims hold it. `drift` is what its hosts say.

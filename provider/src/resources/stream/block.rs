@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
-use tfplug::{Diagnostics, Path, Value};
+use tfplug::{Diagnostic, Diagnostics, Path, Value};
 
 use crate::jetstream::StreamSettings;
+use crate::resources::MAX_COUNT;
 use crate::resources::natural_id::{AccountId, StreamId};
+use crate::resources::reading::Reading;
 
 /// A block whose every known value was checked. Unknown values read as absent, so settings are whole only when
 /// the block is.
@@ -37,35 +39,36 @@ const MAX_REPLICAS: u64 = 5;
 
 /// Reads and checks a block. The settings are usable only when there is no error.
 pub(super) fn parse(block: &Value) -> (Declared, Diagnostics) {
-    let mut reader = Reader { block, problems: Diagnostics::new() };
+    let mut reading = Reading::new();
+    let placement = block.attr("placement");
     let settings = StreamSettings {
-        name: reader.name(),
-        description: reader.text("description"),
-        subjects: reader.subjects(),
-        storage: reader.word("storage", &["file", "memory"]),
-        retention: reader.word("retention", &["limits", "interest", "workqueue"]),
-        discard: reader.word("discard", &["old", "new"]),
-        replicas: reader.count("replicas").unwrap_or(1),
-        max_messages: reader.count("max_messages"),
-        max_bytes: reader.parsed("max_bytes"),
-        max_age: reader.parsed("max_age"),
-        max_message_size: reader.parsed("max_message_size"),
-        max_messages_per_subject: reader.count("max_messages_per_subject"),
-        max_consumers: reader.count("max_consumers"),
-        duplicate_window: reader.parsed("duplicate_window"),
-        placement_cluster: block.attr("placement").attr("cluster").as_str().map(str::to_owned),
-        placement_tags: texts(block.attr("placement").attr("tags")),
-        compression: reader.word("compression", &["none", "s2"]),
-        allow_direct: reader.flag("allow_direct"),
-        allow_rollup: reader.flag("allow_rollup"),
-        deny_delete: reader.flag("deny_delete"),
-        deny_purge: reader.flag("deny_purge"),
-        allow_message_ttl: reader.flag("allow_message_ttl"),
-        metadata: reader.metadata(),
+        name: name(block.attr("name"), &mut reading),
+        description: block.attr("description").as_str().unwrap_or_default().to_owned(),
+        subjects: subjects(block.attr("subjects"), &mut reading),
+        storage: word(block, "storage", &["file", "memory"], &mut reading),
+        retention: word(block, "retention", &["limits", "interest", "workqueue"], &mut reading),
+        discard: word(block, "discard", &["old", "new"], &mut reading),
+        replicas: reading.number(block.attr("replicas"), &Path::root("replicas"), 1..=MAX_REPLICAS).unwrap_or(1),
+        max_messages: count(block, "max_messages", &mut reading),
+        max_bytes: text(block, "max_bytes", &mut reading),
+        max_age: text(block, "max_age", &mut reading),
+        max_message_size: text(block, "max_message_size", &mut reading),
+        max_messages_per_subject: count(block, "max_messages_per_subject", &mut reading),
+        max_consumers: count(block, "max_consumers", &mut reading),
+        duplicate_window: text(block, "duplicate_window", &mut reading),
+        placement_cluster: placement.attr("cluster").as_str().map(str::to_owned),
+        placement_tags: reading.texts(placement.attr("tags"), &Path::root("placement").attr("tags")).into_iter().collect(),
+        compression: word(block, "compression", &["none", "s2"], &mut reading),
+        allow_direct: flag(block, "allow_direct", &mut reading),
+        allow_rollup: flag(block, "allow_rollup", &mut reading),
+        deny_delete: flag(block, "deny_delete", &mut reading),
+        deny_purge: flag(block, "deny_purge", &mut reading),
+        allow_message_ttl: flag(block, "allow_message_ttl", &mut reading),
+        metadata: metadata(block.attr("metadata"), &mut reading),
     };
-    let account = reader.parsed("account");
-    let deletion_protection = block.attr("deletion_protection").as_bool().unwrap_or(true);
-    let Reader { mut problems, .. } = reader;
+    let account = text(block, "account", &mut reading);
+    let deletion_protection = reading.flag(block.attr("deletion_protection")).unwrap_or(true);
+    let mut problems = reading.into_problems();
     check_together(&settings, &mut problems);
     (Declared { account, settings, deletion_protection }, problems)
 }
@@ -84,10 +87,6 @@ fn check_together(settings: &StreamSettings, problems: &mut Diagnostics) {
             format!("It has {found} bytes; NATS allows {MAX_DESCRIPTION_BYTES}."),
         );
     }
-    if settings.replicas == 0 || settings.replicas > MAX_REPLICAS {
-        let found = settings.replicas;
-        refuse("replicas", "Wrong number of replicas", format!("Found {found}; 1 to {MAX_REPLICAS} are allowed."));
-    }
     if settings.deny_purge && settings.allow_rollup {
         let detail = "A roll-up purges what came before it. Set one of the two to false.".to_owned();
         refuse("allow_rollup", "`allow_rollup` needs purges, which `deny_purge` refuses", detail);
@@ -104,98 +103,65 @@ fn check_together(settings: &StreamSettings, problems: &mut Diagnostics) {
     }
 }
 
-struct Reader<'a> {
-    block: &'a Value,
-    problems: Diagnostics,
+fn text<T: FromStr<Err: Display>>(block: &Value, name: &str, reading: &mut Reading) -> Option<T> {
+    reading.text(block.attr(name), &Path::root(name))
 }
 
-impl Reader<'_> {
-    fn refuse(&mut self, attribute: &str, summary: &str, detail: impl Display) {
-        self.problems.error_at(Path::root(attribute), summary, detail.to_string());
-    }
+fn count(block: &Value, name: &str, reading: &mut Reading) -> Option<u64> {
+    reading.number(block.attr(name), &Path::root(name), 1..=MAX_COUNT)
+}
 
-    fn text(&self, attribute: &str) -> String {
-        self.block.attr(attribute).as_str().unwrap_or_default().to_owned()
-    }
+fn flag(block: &Value, name: &str, reading: &mut Reading) -> bool {
+    reading.flag(block.attr(name)).unwrap_or(false)
+}
 
-    fn flag(&self, attribute: &str) -> bool {
-        self.block.attr(attribute).as_bool().unwrap_or(false)
-    }
+/// One of `allowed`; absent and unknown read as the first.
+fn word(block: &Value, name: &str, allowed: &[&'static str], reading: &mut Reading) -> String {
+    let words: Vec<(&str, &str)> = allowed.iter().map(|word| (*word, *word)).collect();
+    let word = reading.word(block.attr(name), &Path::root(name), &words);
+    word.or(allowed.first().copied()).unwrap_or_default().to_owned()
+}
 
-    /// One of `allowed`; absent and unknown read as the first.
-    fn word(&mut self, attribute: &str, allowed: &[&str]) -> String {
-        match self.block.attr(attribute).as_str() {
-            Some(word) if allowed.contains(&word) => word.to_owned(),
-            Some(word) => {
-                let list = allowed.join("`, `");
-                self.refuse(attribute, "Unknown word", format!("Found `{word}`; allowed are `{list}`."));
-                word.to_owned()
-            }
-            None => allowed.first().copied().unwrap_or_default().to_owned(),
+fn name(value: &Value, reading: &mut Reading) -> String {
+    if !reading.is_there(value) {
+        return String::new();
+    }
+    let name = value.as_str().unwrap_or_default().to_owned();
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(bad) {
+        let detail = format!(
+            "Found `{name}`; a stream name has 1 to {MAX_NAME_BYTES} bytes without white space, `.`, `*`, `>`, `/` and `\\`."
+        );
+        reading.push(Diagnostic::error("Wrong stream name", detail).at(Path::root("name")));
+    }
+    name
+}
+
+fn subjects(value: &Value, reading: &mut Reading) -> BTreeSet<String> {
+    let path = Path::root("subjects");
+    let subjects: BTreeSet<String> = reading.texts(value, &path).into_iter().collect();
+    if subjects.is_empty() && value.is_wholly_known() && !value.is_null() {
+        let problem = Diagnostic::error("No subject", "A stream stores at least one subject.");
+        reading.push(problem.at(path.clone()));
+    }
+    for subject in &subjects {
+        if let Some(problem) = subject_problem(subject) {
+            let detail = format!("`{subject}` {problem}.");
+            reading.push(Diagnostic::error("Wrong subject", detail).at(path.clone()));
         }
     }
+    subjects
+}
 
-    fn parsed<T: FromStr<Err: Display>>(&mut self, attribute: &str) -> Option<T> {
-        let text = self.block.attr(attribute).as_str()?;
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.refuse(attribute, &format!("`{attribute}` cannot be read"), format!("{error}."));
-                None
-            }
-        }
+fn metadata(value: &Value, reading: &mut Reading) -> BTreeMap<String, String> {
+    let entries = value.entries();
+    let metadata: BTreeMap<_, _> =
+        entries.filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned()))).collect();
+    for key in metadata.keys().filter(|key| key.starts_with("_nats.") || key.starts_with("terraform.")) {
+        let detail = format!("`{key}`: keys that begin with `_nats.` belong to the server, `terraform.` to us.");
+        reading.push(Diagnostic::error("Taken key", detail).at(Path::root("metadata").key(key.as_str())));
     }
-
-    /// A whole number from 1 on; absent and unknown read as none.
-    fn count(&mut self, attribute: &str) -> Option<u64> {
-        let number = self.block.attr(attribute).as_number()?;
-        match number.to_u64() {
-            Some(count) if count > 0 => Some(count),
-            _ => {
-                let detail = format!("Found `{number}`; allowed is a whole number from 1 on. Leave it out for no limit.");
-                self.refuse(attribute, &format!("`{attribute}` is no count"), detail);
-                None
-            }
-        }
-    }
-
-    fn name(&mut self) -> String {
-        let name = self.text("name");
-        let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
-        let known = self.block.attr("name").as_str().is_some();
-        if known && (name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(bad)) {
-            let detail = format!(
-                "Found `{name}`; a stream name has 1 to {MAX_NAME_BYTES} bytes without white space, `.`, `*`, `>`, `/` and `\\`."
-            );
-            self.refuse("name", "Wrong stream name", detail);
-        }
-        name
-    }
-
-    fn subjects(&mut self) -> BTreeSet<String> {
-        let subjects = texts(self.block.attr("subjects"));
-        let known = self.block.attr("subjects").is_wholly_known();
-        if known && subjects.is_empty() && !self.block.attr("subjects").is_null() {
-            self.refuse("subjects", "No subject", "A stream stores at least one subject.");
-        }
-        for subject in &subjects {
-            if let Some(problem) = subject_problem(subject) {
-                self.refuse("subjects", "Wrong subject", format!("`{subject}` {problem}."));
-            }
-        }
-        subjects
-    }
-
-    fn metadata(&mut self) -> BTreeMap<String, String> {
-        let entries = self.block.attr("metadata").entries();
-        let metadata: BTreeMap<_, _> =
-            entries.filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned()))).collect();
-        for key in metadata.keys().filter(|key| key.starts_with("_nats.") || key.starts_with("terraform.")) {
-            let detail = format!("`{key}`: keys that begin with `_nats.` belong to the server, `terraform.` to us.");
-            self.refuse("metadata", "Taken key", detail);
-        }
-        metadata
-    }
+    metadata
 }
 
 /// What is wrong with a subject; absent when nothing is.
@@ -212,10 +178,6 @@ fn subject_problem(subject: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-fn texts(value: &Value) -> BTreeSet<String> {
-    value.elements().filter_map(|element| element.as_str().map(str::to_owned)).collect()
 }
 
 /// State for what a server has. An absent attribute stays absent where the server's value says the same.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use identity::{ResponsePermission, SubjectPermissions, UserName, UserScope, UserTemplate};
 use nats_config::{ByteSize, NatsDuration};
-use tfplug::{Diagnostics, Path, Value};
+use tfplug::{Diagnostic, Diagnostics, Path, Value};
 
 use crate::resources::natural_id::{AccountId, UserId};
+use crate::resources::MAX_COUNT;
+use crate::resources::reading::Reading;
 
 /// A block whose every known value was checked; unknown ones read as absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,68 +22,45 @@ pub(super) struct Declared {
 
 /// Reads and checks a block, all problems at once.
 pub(super) fn parse(block: &Value) -> (Declared, Diagnostics) {
-    let mut problems = Diagnostics::new();
-    let account = parsed::<AccountId>(block, &Path::root("account"), &mut problems);
-    let user = parsed::<UserName>(block, &Path::root("name"), &mut problems);
-    let limits = Path::root("limits");
+    let mut reading = Reading::new();
+    let account = reading.text::<AccountId>(block.attr("account"), &Path::root("account"));
+    let user = reading.text::<UserName>(block.attr("name"), &Path::root("name"));
+    let (limits, path) = (block.attr("limits"), Path::root("limits"));
+    let subscriptions = path.attr("subscriptions");
     let template = UserTemplate {
-        publish: permissions(block, "publish", &mut problems),
-        subscribe: permissions(block, "subscribe", &mut problems),
-        allow_responses: responses(block.attr("allow_responses"), &mut problems),
-        max_subscriptions: block.attr("limits").attr("subscriptions").as_u64(),
-        max_payload: parsed::<ByteSize>(block, &limits.clone().attr("payload"), &mut problems).map(ByteSize::bytes),
-        max_data: parsed::<ByteSize>(block, &limits.attr("data"), &mut problems).map(ByteSize::bytes),
+        publish: permissions(block, "publish", &mut reading),
+        subscribe: permissions(block, "subscribe", &mut reading),
+        allow_responses: responses(block.attr("allow_responses"), &mut reading),
+        max_subscriptions: reading.number(limits.attr("subscriptions"), &subscriptions, 0..=MAX_COUNT),
+        max_payload: reading.text(limits.attr("payload"), &path.attr("payload")).map(ByteSize::bytes),
+        max_data: reading.text(limits.attr("data"), &path.attr("data")).map(ByteSize::bytes),
         ..UserTemplate::unrestricted()
     };
-    let generation = generation(block, &mut problems);
+    let generation =
+        reading.number(block.attr("generation"), &Path::root("generation"), 1..=u64::from(u32::MAX));
     let id = account.zip(user).map(|(account, user)| UserId { account, user });
-    (Declared { id, generation, template }, problems)
+    (Declared { id, generation: generation.unwrap_or(1), template }, reading.into_problems())
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
-    block: &Value,
-    path: &Path,
-    problems: &mut Diagnostics,
-) -> Option<T> {
-    let text = block.at(path)?.as_str()?;
-    match text.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            problems.error_at(path.clone(), format!("`{path}` cannot be read"), format!("{error}."));
-            None
-        }
-    }
-}
-
-fn generation(block: &Value, problems: &mut Diagnostics) -> u32 {
-    let value = block.attr("generation");
-    let generation = value.as_u64().and_then(|generation| u32::try_from(generation).ok());
-    if value.as_number().is_some() && generation.is_none_or(|generation| generation == 0) {
-        let detail = "A generation is a whole number from 1 on.";
-        problems.error_at(Path::root("generation"), "Wrong generation", detail);
-    }
-    generation.unwrap_or(1)
-}
-
-fn permissions(block: &Value, name: &str, problems: &mut Diagnostics) -> SubjectPermissions {
-    let subjects = |list: &str| -> BTreeSet<String> {
-        block.attr(name).attr(list).elements().filter_map(|one| one.as_str().map(str::to_owned)).collect()
-    };
-    let permissions = SubjectPermissions { allow: subjects("allow"), deny: subjects("deny") };
-    for (list, subjects) in [("allow", &permissions.allow), ("deny", &permissions.deny)] {
-        for subject in subjects {
-            let tokens = subject.split(' ').next().unwrap_or_default().split('.');
-            if subject.trim() != subject || tokens.clone().any(str::is_empty) {
+fn permissions(block: &Value, name: &str, reading: &mut Reading) -> SubjectPermissions {
+    let mut subjects = |list: &str| {
+        let path = Path::root(name).attr(list);
+        let subjects: BTreeSet<String> =
+            reading.texts(block.attr(name).attr(list), &path).into_iter().collect();
+        for subject in &subjects {
+            let tokens = subject.split(' ').next().unwrap_or_default();
+            if subject.trim() != subject || tokens.split('.').any(str::is_empty) {
                 let detail = format!("`{subject}` has an empty token, or white space at an end.");
-                problems.error_at(Path::root(name).attr(list), "Wrong subject", detail);
+                reading.push(Diagnostic::error("Wrong subject", detail).at(path.clone()));
             }
         }
-    }
-    permissions
+        subjects
+    };
+    SubjectPermissions { allow: subjects("allow"), deny: subjects("deny") }
 }
 
-fn responses(block: &Value, problems: &mut Diagnostics) -> Option<ResponsePermission> {
-    if block.is_null() || !block.is_known() {
+fn responses(block: &Value, reading: &mut Reading) -> Option<ResponsePermission> {
+    if !reading.is_there(block) {
         return None;
     }
     let path = Path::root("allow_responses");
@@ -89,13 +68,12 @@ fn responses(block: &Value, problems: &mut Diagnostics) -> Option<ResponsePermis
     let max_messages = i32::try_from(max).ok().filter(|max| *max == -1 || *max > 0);
     if max_messages.is_none() {
         let detail = format!("Found {max}; allowed are -1 for any number, or a count from 1 on.");
-        problems.error_at(path.clone().attr("max_messages"), "Wrong number of answers", detail);
+        let problem = Diagnostic::error("Wrong number of answers", detail);
+        reading.push(problem.at(path.attr("max_messages")));
     }
-    let expires = block.attr("expires").as_str().unwrap_or("2m").parse::<NatsDuration>();
-    if let Err(error) = &expires {
-        problems.error_at(path.attr("expires"), "Wrong duration", format!("{error}."));
-    }
-    let ttl_ns = i64::try_from(expires.ok()?.as_duration().as_nanos()).ok()?;
+    let expires = reading.text::<NatsDuration>(block.attr("expires"), &path.attr("expires"));
+    let expires = expires.unwrap_or(NatsDuration::from_secs(120));
+    let ttl_ns = i64::try_from(expires.as_duration().as_nanos()).ok()?;
     Some(ResponsePermission { max_messages: max_messages?, ttl_ns })
 }
 
