@@ -35,15 +35,13 @@ pub struct Target {
     pub host_ca_pem: String,
 }
 
-/// Why one call failed. The texts are part of the interface: callers compare them.
+/// Why one call failed. The texts are part of the interface: callers compare them. A deadline that passed is no failure
+/// of the call: it ends with the replies it had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// Nobody listens on the subject.
     #[error("no responders")]
     NoResponders,
-    /// A request had no reply in time.
-    #[error("timeout")]
-    Timeout,
     /// The user may not publish there.
     #[error("permissions violation")]
     PermissionsViolation,

@@ -81,13 +81,12 @@ impl Calls {
         refused.into_iter().flat_map(|id| self.fail(id, CallError::PermissionsViolation)).collect()
     }
 
-    /// Ends the calls whose time is over. A scatter that had its time is complete; a request without reply failed.
+    /// Ends the calls whose time is over, with what they have.
     pub(super) fn expire(&mut self) -> Vec<TunnelResponse> {
         let now = Instant::now();
-        let over = self.in_flight.iter().filter(|(_, call)| call.deadline <= now);
-        let over: Vec<(u64, bool)> = over.map(|(id, call)| (*id, call.wanted == 1)).collect();
-        let ends = over.into_iter().flat_map(|(id, request)| self.end(id, request.then_some(CallError::Timeout)));
-        ends.collect()
+        let over: Vec<u64> =
+            self.in_flight.iter().filter(|(_, call)| call.deadline <= now).map(|(id, _)| *id).collect();
+        over.into_iter().filter_map(|id| self.end(id, None)).collect()
     }
 
     /// Ends when the next call's time is over; never while none is in flight.
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_ends_with_its_reply_and_a_scatter_with_its_time() {
+    async fn a_request_ends_with_its_reply_and_anything_with_its_time() {
         let mut calls = Calls::new(8);
         calls.begin(&call(1, 1)).unwrap();
         calls.begin(&call(2, 3)).unwrap();
@@ -179,7 +178,7 @@ mod tests {
         assert_eq!(calls.reply(2, message(None)), [reply(2)]);
         assert_eq!(calls.expire(), []);
         calls.next_deadline().await;
-        assert_eq!(calls.expire(), [end(2, 1, None), end(3, 0, Some(CallError::Timeout))]);
+        assert_eq!(calls.expire(), [end(2, 1, None), end(3, 0, None)]);
     }
 
     #[tokio::test]
@@ -215,6 +214,8 @@ mod tests {
             calls.begin(&call(id, 1)).unwrap();
         }
         assert_eq!(refused(&mut calls, call(3, 1)), "call id is in use");
+        let error = Some(CallError::NoResponders).map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some(nats_agent_api::order::NO_RESPONDERS));
         assert_eq!(refused(&mut calls, call(64, 1)), "too many calls in flight, at most 64");
     }
 }

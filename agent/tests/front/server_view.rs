@@ -1,0 +1,89 @@
+//! What the applier sees through the front, of real nats-servers.
+
+use std::net::SocketAddr;
+
+use host_state::observed::{ClaimsObserved, RunningObserved};
+use identity::{AccountLimits, Authority, Jwt};
+use nats_agent::front::Network;
+use nats_agent::roles::{AgentSettings, LocalServer, ServerView};
+
+use crate::nats::Server;
+use crate::scripted::authority;
+
+fn view(server: &Server) -> Network {
+    Network::new(&AgentSettings {
+        state_dir: server.state.path().to_owned(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        nats_server: None,
+    })
+}
+
+fn account(authority: &Authority, name: &str, issued_at: i64) -> Jwt {
+    let claims = authority.account_claims(name.parse().unwrap(), AccountLimits::unlimited());
+    authority.account_jwt(&claims, issued_at).unwrap()
+}
+
+async fn listed(view: &Network, server: &LocalServer) -> std::collections::BTreeMap<String, Option<i64>> {
+    match view.resolver(server).await {
+        ClaimsObserved::Answered(claims) => {
+            claims.into_iter().map(|(account, claim)| (account, claim.issued_at)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_behind_shows_what_it_has_itself() {
+    let acme = authority(1);
+    let key = |name: &str| acme.account_key(&name.parse().unwrap()).as_str().to_owned();
+    let (system, probe) = (acme.trust().system_account, acme.trust().probe_account);
+    let preloaded = [system.as_str().to_owned(), probe.as_str().to_owned()];
+    let routes = ["127.72.5.1", "127.72.5.2"];
+    let first = Server::start(&acme, "east-1", routes[0], &routes).await;
+    let first_view = view(&first);
+    first_view.push_claim(&first.local(), account(&acme, "orders", 1_800_000_000).as_str()).await.unwrap();
+
+    let second = Server::start(&acme, "east-2", routes[1], &routes).await;
+    let second_view = view(&second);
+    let seen = listed(&second_view, &second.local()).await;
+    assert_eq!(seen.keys().cloned().collect::<std::collections::BTreeSet<_>>(), preloaded.clone().into());
+    let seen = listed(&first_view, &first.local()).await;
+    assert_eq!(seen.get(&key("orders")), Some(&Some(1_800_000_000)));
+    assert_eq!(seen.len(), 3);
+
+    second_view.push_claim(&second.local(), account(&acme, "orders", 1_800_000_001).as_str()).await.unwrap();
+    assert_eq!(listed(&second_view, &second.local()).await.get(&key("orders")), Some(&Some(1_800_000_001)));
+
+    let forged = account(&authority(77), "orders", 1_900_000_000);
+    let error = second_view.push_claim(&second.local(), forged.as_str()).await.unwrap_err();
+    assert!(error.starts_with("the local nats-server refused the account's JWT: jwt update"), "{error}");
+    assert_eq!(listed(&second_view, &second.local()).await.get(&key("orders")), Some(&Some(1_800_000_001)));
+
+    drop(first);
+    let stopped = first_view.push_claim(&second.local(), forged.as_str()).await.unwrap_err();
+    assert!(stopped.starts_with("the local nats-server refused"), "another server is another connection: {stopped}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_server_tells_its_digest_and_shows_its_leaf() {
+    let acme = authority(1);
+    let server = Server::start(&acme, "east-1", "127.72.5.11", &["127.72.5.11"]).await;
+    let view = view(&server);
+    let running = view.running(server.monitor()).await;
+    let RunningObserved::Answered { digest, version, server_name, certificates } = running else {
+        panic!("{running:?}")
+    };
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    assert_eq!((version.as_str(), server_name.as_str()), ("2.15.1", "east-1"));
+    assert_eq!(certificates.keys().collect::<Vec<_>>(), ["client", "cluster"]);
+    view.healthz(server.monitor(), "").await.unwrap();
+    let error = view.healthz(server.monitor(), "js-meta-only=nonsense").await.unwrap_err();
+    assert!(error.starts_with("the monitoring port answered 400"), "{error}");
+
+    assert_eq!(view.served_leaf(server.client(), true).await.unwrap(), server.leaf_sha256());
+    let route = SocketAddr::new(server.address, 5222);
+    assert_eq!(view.served_leaf(route, false).await.unwrap(), server.leaf_sha256());
+
+    let held = view.hold_ports(&[server.client()]).await.remove(&server.client()).unwrap().unwrap_err();
+    assert!(held.starts_with("cannot listen on `127.72.5.11:4222`: Address already in use"), "{held}");
+}
