@@ -326,3 +326,43 @@ impl ServerCertVerifier for AnyKey {
         self.crypto.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use identity::{Authority, Generations, RootKey};
+
+    use super::*;
+
+    fn offer(token_of: &str, claimed_host: &str, spki: &[u8]) -> Result<ClaimOffer, ClaimError> {
+        let root = RootKey::from_bytes(std::array::from_fn(|index| index as u8)).unwrap();
+        let acme = Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap();
+        let enrollment = acme.enrollment("east-1".parse().unwrap(), 1);
+        let token = acme.enrollment(token_of.parse().unwrap(), 1).token;
+        let keys = crate::fake::host_secret("east-1").keys();
+        let exporter = [5; EXPORTER_BYTES];
+        let offer = wire::ClaimOffer {
+            proof: claim_proof(&token, &exporter, spki, ClaimSide::Agent).to_vec(),
+            host: claimed_host.to_owned(),
+            host_keys_json: canonical(&keys),
+            agent_version: "1".to_owned(),
+        };
+        proven("127.0.0.1:1", &enrollment, &exporter, spki, offer)
+    }
+
+    #[test]
+    fn only_the_enrolled_host_with_the_key_of_the_connection_is_believed() {
+        let own = crate::fake::host_secret("east-1").keys().leaf_spki.as_der().to_vec();
+        let other = crate::fake::host_secret("east-2").keys().leaf_spki.as_der().to_vec();
+        assert_eq!(offer("east-1", "east-1", &own).unwrap().host.as_str(), "east-1");
+        assert_eq!(
+            offer("east-2", "east-1", &own).unwrap_err().to_string(),
+            "what answers at `127.0.0.1:1` is not the host that was enrolled: it cannot prove the token"
+        );
+        // It knows the token, and offers a key that is not the one it holds.
+        assert!(matches!(offer("east-1", "east-1", &other), Err(ClaimError::Impostor { .. })));
+        assert_eq!(
+            offer("east-1", "east-2", &own).unwrap_err().to_string(),
+            "agent `127.0.0.1:1` was enrolled as host `east-2`, not `east-1`"
+        );
+    }
+}

@@ -19,9 +19,13 @@
 pub mod claim;
 pub mod client;
 mod convert;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod order;
 pub mod server;
 mod tls;
+#[cfg(feature = "fake")]
+pub mod wrong_peer;
 
 pub use claim::{ClaimBinding, ClaimDone, ClaimError, claim};
 pub use client::{
@@ -40,7 +44,12 @@ pub const MAX_UP_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_DOWN_BYTES: usize = 64 * 1024 * 1024;
 
 /// Generated from `proto/nats_agent.proto`.
-#[expect(unreachable_pub, unused_qualifications, reason = "generated; documented in the .proto file")]
+#[expect(
+    clippy::allow_attributes,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated; documented in the .proto file"
+)]
 mod wire {
     tonic::include_proto!("nats_agent.v1");
 }

@@ -54,8 +54,8 @@ pub(super) struct Channel {
 /// Serves a claimed agent until `stop` resolves. `tls` is read anew for each connection, so that a renewed leaf is
 /// served at once and open connections stay.
 ///
-/// Returns when no request is under way any more, at most a few seconds after `stop`. The listener stays open and may
-/// be served again.
+/// Returns when no request is under way any more, at most a few seconds after `stop`; what is still open then is closed.
+/// The listener stays open and may be served again.
 ///
 /// # Errors
 /// When the HTTP/2 server fails; single connections never end it.
@@ -101,7 +101,9 @@ async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
     let (accepted, incoming) = mpsc::channel(1);
-    let accepting = tokio::spawn(accept(listener, tls, accepted));
+    // Dropped together with this future, whichever way it ends: then every connection closes.
+    let open = watch::Sender::new(());
+    let accepting = tokio::spawn(accept(listener, tls, accepted, open.subscribe()));
     let (stopping, mut stopped) = watch::channel(false);
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
     let serving = router.serve_with_incoming_shutdown(incoming, async move {
@@ -119,6 +121,7 @@ async fn serve(
         () = ended => Ok(()),
     };
     accepting.abort();
+    drop(open);
     result
 }
 
@@ -126,6 +129,7 @@ async fn accept(
     listener: Arc<TcpListener>,
     tls: watch::Receiver<Arc<ListenerTls>>,
     accepted: mpsc::Sender<Connection>,
+    open: watch::Receiver<()>,
 ) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -146,12 +150,15 @@ async fn accept(
         };
         let tls = tls.borrow().clone();
         let accepted = accepted.clone();
+        let mut open = open.clone();
         tokio::spawn(async move {
             let result = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshaken(stream, &tls)).await;
             drop(handshake);
             match result {
                 Ok(Ok((stream, channel))) => {
-                    let connection = Connection { stream, channel, _permit: connection };
+                    // Never changes: the wait ends when the sender is gone.
+                    let closing = Box::pin(async move { while open.changed().await.is_ok() {} });
+                    let connection = Connection { stream, channel, closing, _permit: connection };
                     // Nobody takes it when the server is stopping: dropped, and thereby closed.
                     let _ = accepted.send(connection).await;
                 }
@@ -183,6 +190,8 @@ async fn handshaken(stream: TcpStream, tls: &ListenerTls) -> io::Result<(TlsStre
 struct Connection {
     stream: TlsStream<TcpStream>,
     channel: Channel,
+    /// Resolves when the listener has ended; the connection then reads as ended too.
+    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -200,6 +209,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.closing.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -143,11 +143,11 @@ impl CallerVerifier {
         above: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Caller, rustls::Error> {
-        let verified_by = match self.fleet.verify_client_cert(leaf, above, now) {
+        let verified_by = match self.fleet.verify_client_cert(leaf, above, now).map_err(stranger) {
             Ok(_) => CertificateAuthority::Fleet,
             Err(refusal) => {
                 let hosts = self.hosts.as_ref().ok_or(refusal.clone())?;
-                match hosts.verify_client_cert(leaf, above, now) {
+                match hosts.verify_client_cert(leaf, above, now).map_err(stranger) {
                     Ok(_) => CertificateAuthority::Host,
                     Err(_) if !is_unknown_issuer(&refusal) => return Err(refusal),
                     Err(other) => return Err(other),
@@ -166,6 +166,16 @@ impl CallerVerifier {
         }
         let serial = info(leaf).ok_or(CertificateError::BadEncoding)?.serial;
         Ok(Caller { role, serial })
+    }
+}
+
+/// CAs of two authorities of the same name have the same subject, and only the signature tells them apart.
+fn stranger(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        other => other,
     }
 }
 

@@ -1,0 +1,22 @@
+//! The client on real TLS against the fake agent: connecting, claiming, calling, tunnelling, and every wrong peer.
+
+mod calling;
+mod claiming;
+mod connecting;
+mod tunnelling;
+mod world;
+
+use nats_agent_api::fake::FakeAgent;
+use nats_agent_api::wrong_peer::matrix;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wrong_peer_is_listened_to_and_every_right_one_is() {
+    let authority = world::authority(1);
+    let agent = FakeAgent::claimed(&authority, "east-1").await;
+    let matrix = matrix(&agent.address(), &authority).await;
+    assert_eq!(matrix.accepted, Vec::<String>::new());
+    assert_eq!(matrix.denied, Vec::<String>::new());
+    assert_eq!(matrix.tried, 20 * 10);
+    // What got through is what the four right callers may do, and nothing else: 9 + 4 + 1 + 1 calls.
+    assert!(agent.calls().len() <= 15, "{:?}", agent.calls());
+}
