@@ -32,7 +32,6 @@ use self::connection::Presence;
 use self::environment::{Environment, EnvironmentError};
 use self::socket::{PrivateSocket, SocketError};
 use self::tls::{Tls, TlsError};
-use crate::Provider;
 use crate::engine::Engine;
 use crate::proto::health::health_server::HealthServer;
 use crate::proto::plugin::grpc_broker_server::GrpcBrokerServer;
@@ -40,6 +39,7 @@ use crate::proto::plugin::grpc_controller_server::GrpcControllerServer;
 use crate::proto::plugin::grpc_stdio_server::GrpcStdioServer;
 use crate::proto::tfplugin6::provider_server::ProviderServer;
 use crate::rpc::Service;
+use crate::{Provider, Stop};
 
 /// How long the answer to Shutdown may take to leave before the process ends anyway. Terraform kills after
 /// two seconds.
@@ -60,7 +60,7 @@ enum ServeError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error("cannot watch for SIGINT")]
+    #[error("cannot watch for signals")]
     Signal(#[source] io::Error),
     #[error("cannot write the handshake to stdout")]
     Handshake(#[source] io::Error),
@@ -73,7 +73,7 @@ enum ServeError {
 /// Returns only when it could not start, after a message on stderr: not started by Terraform, or asked to
 /// serve without a client certificate (`TF_DISABLE_PLUGIN_TLS`), which is refused because any local user
 /// could then drive the provider. Otherwise the process exits when Terraform says so, or when its
-/// connection has been gone for a while. SIGINT is ignored: Terraform gets it too and asks to stop.
+/// connection has been gone for a while. SIGINT and SIGTERM do not end it.
 pub async fn serve(provider: impl Provider) -> ExitCode {
     let error = match run(Arc::new(provider)).await {
         // Not a return: dropping the runtime would wait for blocking work, e.g. a name lookup.
@@ -94,13 +94,8 @@ pub async fn serve(provider: impl Provider) -> ExitCode {
 async fn run(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
     let environment = Environment::read()?;
     log::install(environment.log_level);
-    // Only to have a handler: without one, Ctrl-C would end this process in the middle of an apply.
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-    tokio::spawn(async move {
-        while interrupts.recv().await.is_some() {
-            tracing::debug!("ignored SIGINT; Terraform says when to stop");
-        }
-    });
+    let engine = Arc::new(Engine::new(provider));
+    outlive_signals(engine.stop.clone()).map_err(ServeError::Signal)?;
     let tls = Tls::new(&environment.client_certificate)?;
     let (socket, listener) = PrivateSocket::bind(environment.socket_directory.as_deref())?;
     let stopping = CancellationToken::new();
@@ -108,7 +103,7 @@ async fn run(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
     let connections = accept(listener, &tls, &presence);
     handshake(&socket, &tls).map_err(ServeError::Handshake)?;
 
-    let service = Service { engine: Arc::new(Engine::new(provider)) };
+    let service = Service { engine };
     let server = Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -138,6 +133,24 @@ async fn run(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
         },
     };
     outcome.map_or(Ok(()), |served| served.map_err(ServeError::Server))
+}
+
+/// Keeps signals from ending this process in the middle of an apply, which would orphan what it creates.
+/// SIGINT reaches Terraform as well, which then asks to stop. SIGTERM may have been sent to us alone, so it
+/// is taken as that request; the process still ends when Terraform says so or is gone.
+fn outlive_signals(stop: Stop) -> io::Result<()> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Some(()) = interrupts.recv() => tracing::debug!("ignored SIGINT"),
+                Some(()) = terminations.recv() => stop.trip(),
+                else => return,
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Takes connections, each with its TLS handshake in a task of its own.

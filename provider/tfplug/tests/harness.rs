@@ -1,6 +1,8 @@
 //! The harness drives a provider whose resource misbehaves on demand: each broken rule is caught, said to
 //! be the provider's fault, and leaves truthful state.
 
+#![expect(clippy::unwrap_used, reason = "a test may end on any surprise")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,5 +1,7 @@
 //! The toy provider under the real `terraform`, and its socket against strangers.
 
+#![expect(clippy::unwrap_used, reason = "a test may end on any surprise")]
+
 #[path = "terraform/plugin.rs"]
 mod plugin;
 #[path = "terraform/rig.rs"]
@@ -153,19 +155,32 @@ fn a_destroy_can_be_refused_at_plan() {
     assert!(error.contains("Thing is locked"), "{error}");
 }
 
+/// To the whole process group, as a terminal and many runners do.
 #[test]
 fn an_interrupted_create_is_saved() {
+    for signal in ["INT", "TERM"] {
+        let rig = Rig::new("resource \"toy_thing\" \"slow\" {\n  name = \"slow\"\n  wait_ms = 300\n}\n");
+        let mut apply = rig.start(&["apply", "-auto-approve", "-no-color"]);
+        rig::wait_for("the create to start", || rig.cloud("slow.started").exists());
+        apply.signal_group(signal);
+        let (_, output) = apply.wait(Duration::from_secs(30));
+        assert!(!output.contains("did not respond"), "SIG{signal}: {output}");
+        let slow = rig.resource("toy_thing.slow");
+        assert_eq!(slow["id"], "slow", "SIG{signal}");
+        assert!(rig.cloud("slow").exists(), "SIG{signal}");
+        rig.plans_empty();
+    }
+}
+
+#[test]
+fn a_provider_whose_terraform_was_killed_ends_by_itself() {
     let rig = Rig::new("resource \"toy_thing\" \"slow\" {\n  name = \"slow\"\n  wait_ms = 300\n}\n");
     let mut apply = rig.start(&["apply", "-auto-approve", "-no-color"]);
     rig::wait_for("the create to start", || rig.cloud("slow.started").exists());
-    apply.interrupt_group();
-    let (_, output) = apply.wait(Duration::from_secs(30));
-    assert!(output.contains("Interrupt received"), "{output}");
-    assert!(!output.contains("did not respond"), "{output}");
-    let slow = rig.resource("toy_thing.slow");
-    assert_eq!(slow["id"], "slow");
-    assert!(rig.cloud("slow").exists());
-    rig.plans_empty();
+    let provider = apply.children();
+    assert_eq!(provider.len(), 1, "{provider:?}");
+    apply.kill();
+    rig::wait_for("the provider to end", || !rig::runs(provider[0]));
 }
 
 #[test]

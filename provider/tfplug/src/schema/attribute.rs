@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::plan::complete;
 use crate::value::{Type, Value};
 
 /// Says whether two known values mean the same, e.g. `"16GB"` and `"16384MB"`.
@@ -219,7 +220,10 @@ impl Attribute {
     /// What it is when the configuration leaves it out. Makes it optional and computed.
     #[must_use]
     pub fn default(mut self, value: impl Into<Value>) -> Self {
-        self.default = Some(value.into());
+        // In its exact shape, because it is compared with what state holds; what does not fit stays as it
+        // is for the schema check to refuse.
+        let value = value.into();
+        self.default = Some(complete(value.clone(), &self.implied_type()).unwrap_or(value));
         self.optional = true;
         self.computed = true;
         self

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Attribute, Block, Kind, Mode, Nesting};
 use crate::plan::complete;
-use crate::value::{Path, Type};
+use crate::value::{Path, Type, Value};
 
 /// Where a schema is used; only resources may have write-only attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +57,11 @@ fn attributes(
         if attribute.mode() == Mode::Computed && attribute.requires_replace {
             problem("is only computed, so no configuration can change it");
         }
-        if let Some(default) = &attribute.default {
-            if !default.is_wholly_known() || complete(default.clone(), &attribute.implied_type()).is_err() {
-                problem("has a default that is not of its type");
-            }
+        let of_its_type = |default: &Value| {
+            default.is_wholly_known() && complete(default.clone(), &attribute.implied_type()).is_ok()
+        };
+        if attribute.default.as_ref().is_some_and(|default| !of_its_type(default)) {
+            problem("has a default that is not of its type");
         }
         match &attribute.kind {
             Kind::Plain(of) => {

@@ -13,6 +13,15 @@ fn the_builders_calls_have_no_order() {
 }
 
 #[test]
+fn a_default_takes_the_exact_shape_of_its_type() {
+    let tags = Attribute::set("tags", Type::String).default(vec!["b", "a"]);
+    assert_eq!(tags.default_value(), Some(&Value::set(["a".into(), "b".into()])));
+    let inner = [Attribute::string("a").optional(), Attribute::string("b").optional()];
+    let object = Attribute::object("o", inner).default(Value::object([("a", Value::from("x"))]));
+    assert_eq!(object.default_value(), Some(&Value::object([("a", Value::from("x")), ("b", Value::Null)])));
+}
+
+#[test]
 fn a_good_schema_has_no_problems() {
     let schema = Schema::new(2)
         .attribute(Attribute::string("name").required())

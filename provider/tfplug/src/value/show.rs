@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Value;
+use super::refinement::Promises;
 
 impl fmt::Display for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,18 +22,17 @@ type Text<'a> = &'a dyn Fn(&str, &mut fmt::Formatter<'_>) -> fmt::Result;
 fn write(value: &Value, formatter: &mut fmt::Formatter<'_>, text: Text<'_>) -> fmt::Result {
     match value {
         Value::Null => formatter.write_str("null"),
-        Value::Unknown(refinement) if refinement.is_empty() => formatter.write_str("unknown"),
-        Value::Unknown(refinement) => {
-            formatter.write_str("unknown(")?;
-            if refinement.not_null {
-                formatter.write_str("not null")?;
+        Value::Unknown(refinement) => match refinement.promises() {
+            None => formatter.write_str("unknown"),
+            Some(Promises { not_null, prefix, .. }) => {
+                formatter.write_str(if *not_null { "unknown(not null" } else { "unknown(" })?;
+                if !prefix.is_empty() {
+                    formatter.write_str(" starts with ")?;
+                    text(prefix, formatter)?;
+                }
+                formatter.write_str(")")
             }
-            if !refinement.prefix.is_empty() {
-                formatter.write_str(" starts with ")?;
-                text(&refinement.prefix, formatter)?;
-            }
-            formatter.write_str(")")
-        }
+        },
         Value::Bool(truth) => write!(formatter, "{truth}"),
         Value::Number(number) => write!(formatter, "{number}"),
         Value::String(string) => text(string, formatter),

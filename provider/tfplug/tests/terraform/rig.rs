@@ -35,6 +35,12 @@ pub(crate) fn wait_for(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// Whether the process runs; one that only waits to be collected does not.
+pub(crate) fn runs(id: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
 pub(crate) struct Rig {
     root: TempDir,
 }
@@ -161,10 +167,31 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// What Ctrl-C does: SIGINT for terraform and for the provider it started.
-    pub(crate) fn interrupt_group(&mut self) {
-        let status = Command::new("kill").args(["-INT", "--", &format!("-{}", self.child.id())]).status();
+    /// Sends a signal to terraform and to the provider it started.
+    pub(crate) fn signal_group(&mut self, signal: &str) {
+        let group = format!("-{}", self.child.id());
+        let status = Command::new("kill").args([&format!("-{signal}"), "--", &group]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// Processes that terraform started and that run.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let id = self.child.id();
+        let mut all = Vec::new();
+        // Terraform is threaded; each thread lists the children it made.
+        for task in fs::read_dir(format!("/proc/{id}/task")).unwrap() {
+            let list = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+            all.extend(list.split_whitespace().map(|id| id.parse::<u32>().unwrap()));
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Kills terraform alone, with no chance to say goodbye to its provider.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn wait(mut self, patience: Duration) -> (ExitStatus, String) {

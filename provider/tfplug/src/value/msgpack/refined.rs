@@ -6,6 +6,7 @@
 use rmpv::{Value as Raw, ValueRef};
 
 use super::super::Refinement;
+use super::super::refinement::Promises;
 use super::{EXT_REFINED, EXT_UNKNOWN, normalised, number, raw_number};
 use crate::value::Number;
 
@@ -24,29 +25,29 @@ const MAX_LENGTH: i64 = 6;
 
 /// Reads as much of the payload as is understood.
 pub(super) fn decode(payload: &[u8]) -> Refinement {
-    let mut refinement = Refinement::new();
     if payload.len() > MAX_PAYLOAD {
-        return refinement;
+        return Refinement::new();
     }
     let mut rest = payload;
     let Ok(ValueRef::Map(entries)) = rmpv::decode::read_value_ref_with_max_depth(&mut rest, DEPTH) else {
-        return refinement;
+        return Refinement::new();
     };
+    let mut promises = Promises::default();
     for (key, value) in &entries {
         let ValueRef::Integer(key) = key else { continue };
         match (key.as_i64(), value) {
-            (Some(NULLNESS), ValueRef::Boolean(null)) => refinement.not_null = !null,
+            (Some(NULLNESS), ValueRef::Boolean(null)) => promises.not_null = !null,
             (Some(PREFIX), ValueRef::String(text)) => {
-                refinement.prefix = text.as_str().map(normalised).unwrap_or_default();
+                promises.prefix = text.as_str().map(normalised).unwrap_or_default();
             }
-            (Some(LOWER), bound) => refinement.lower = read_bound(bound),
-            (Some(UPPER), bound) => refinement.upper = read_bound(bound),
-            (Some(MIN_LENGTH), ValueRef::Integer(length)) => refinement.min_length = length.as_u64(),
-            (Some(MAX_LENGTH), ValueRef::Integer(length)) => refinement.max_length = length.as_u64(),
+            (Some(LOWER), bound) => promises.lower = read_bound(bound),
+            (Some(UPPER), bound) => promises.upper = read_bound(bound),
+            (Some(MIN_LENGTH), ValueRef::Integer(length)) => promises.min_length = length.as_u64(),
+            (Some(MAX_LENGTH), ValueRef::Integer(length)) => promises.max_length = length.as_u64(),
             _ => {}
         }
     }
-    refinement
+    promises.into()
 }
 
 fn read_bound(raw: &ValueRef<'_>) -> Option<(Number, bool)> {
@@ -59,7 +60,8 @@ fn read_bound(raw: &ValueRef<'_>) -> Option<(Number, bool)> {
 
 /// The extension value: plain when nothing is promised, never an empty map.
 pub(super) fn encode(refinement: &Refinement) -> Raw {
-    let Refinement { not_null, prefix, lower, upper, min_length, max_length } = refinement;
+    let Some(promises) = refinement.promises() else { return Raw::Ext(EXT_UNKNOWN, vec![0]) };
+    let Promises { not_null, prefix, lower, upper, min_length, max_length } = promises;
     let mut entries: Vec<(Raw, Raw)> = Vec::new();
     if *not_null {
         entries.push((NULLNESS.into(), false.into()));
@@ -76,9 +78,6 @@ pub(super) fn encode(refinement: &Refinement) -> Raw {
         if let Some(length) = length {
             entries.push((key.into(), (*length).into()));
         }
-    }
-    if entries.is_empty() {
-        return Raw::Ext(EXT_UNKNOWN, vec![0]);
     }
     let mut payload = Vec::new();
     rmpv::encode::write_value(&mut payload, &Raw::Map(entries)).expect("writing to memory does not fail");
