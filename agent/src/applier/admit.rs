@@ -71,7 +71,7 @@ impl From<AdmitError> for ApplierError {
 
 /// Sections that may be taken in.
 #[derive(Debug)]
-pub struct Admitted {
+pub(super) struct Admitted {
     /// The ledger as it is to be.
     pub contents: Contents,
     /// Kinds that are new in it.
@@ -81,7 +81,7 @@ pub struct Admitted {
 /// The authority's public side that sections are verified by: that of the newest `cluster` section, which an older
 /// key signed, or that of the claim.
 #[must_use]
-pub fn current_trust(claim: &ClaimRecord, contents: &Contents) -> Trust {
+pub(super) fn current_trust(claim: &ClaimRecord, contents: &Contents) -> Trust {
     let newest = contents.cluster.as_ref().and_then(|entry| {
         let cluster = entry.accepted.body::<ClusterSection>().ok()?;
         serde_json::from_value::<Trust>(cluster.trust).ok()
@@ -93,7 +93,7 @@ pub fn current_trust(claim: &ClaimRecord, contents: &Contents) -> Trust {
 ///
 /// # Errors
 /// [`AdmitError`]: the first section that is refused, with all rules that its content breaks.
-pub fn take_in(
+pub(super) fn take_in(
     claim: &ClaimRecord,
     contents: &Contents,
     sections: &[SignedSection],
@@ -126,7 +126,7 @@ pub fn take_in(
 ///
 /// # Errors
 /// As [`take_in`].
-pub fn take_peer_claims(
+pub(super) fn take_peer_claims(
     claim: &ClaimRecord,
     contents: &Contents,
     section: &SignedSection,

@@ -12,14 +12,14 @@ use crate::parts::nats::process::ServerProcess;
 use crate::roles::ServerView;
 
 /// How long a started server may take. It replays its store before it answers.
-pub const START_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a reloaded server may take.
-pub const RELOAD_DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const RELOAD_DEADLINE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
 /// What a server has to show.
 #[derive(Debug, Clone)]
-pub struct Expected {
+pub(super) struct Expected {
     /// What it was started or reloaded with.
     pub config: ServerConfig,
     /// SHA-256 of the leaf that every TLS port serves, 64 lower-case hex digits.
@@ -28,7 +28,7 @@ pub struct Expected {
 
 /// Why the gate stayed shut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GateError {
+pub(super) enum GateError {
     /// The server ended.
     #[error("nats-server ended ({0})")]
     Ended(String),
@@ -46,7 +46,7 @@ pub enum GateError {
 ///
 /// # Errors
 /// [`GateError`], with what was wrong last.
-pub async fn pass(
+pub(super) async fn pass(
     view: &dyn ServerView,
     process: &ServerProcess,
     expected: &Expected,
@@ -101,19 +101,19 @@ async fn look(view: &dyn ServerView, expected: &Expected) -> Result<(), String> 
 
 /// Where `/varz` answers; `None` when there is no monitoring port.
 #[must_use]
-pub fn monitor_address(config: &ServerConfig) -> Option<SocketAddr> {
+pub(super) fn monitor_address(config: &ServerConfig) -> Option<SocketAddr> {
     config.monitor.as_ref().map(|monitor| SocketAddr::new(monitor.address, monitor.port))
 }
 
 /// Where clients on this host connect.
 #[must_use]
-pub fn client_address(config: &ServerConfig) -> SocketAddr {
+pub(super) fn client_address(config: &ServerConfig) -> SocketAddr {
     local(config.client.address, config.client.port)
 }
 
 /// Ports that other hosts must be able to reach before a release.
 #[must_use]
-pub fn held_ports(config: &ServerConfig) -> Vec<SocketAddr> {
+pub(super) fn held_ports(config: &ServerConfig) -> Vec<SocketAddr> {
     let cluster = config.cluster.as_ref().map(|cluster| SocketAddr::new(cluster.address, cluster.port));
     let gateway = config.gateway.as_ref().map(|gateway| SocketAddr::new(gateway.address, gateway.port));
     cluster.into_iter().chain(gateway).collect()

@@ -16,7 +16,7 @@ use crate::parts::effects::{Effect, Effects};
 /// A switch under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Intent {
+pub(super) struct Intent {
     /// Rendition that was current and confirmed; absent when there was none.
     pub from: Option<u64>,
     /// Rendition that becomes current.
@@ -30,7 +30,7 @@ pub struct Intent {
 /// See [`Intent::stage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stage {
+pub(super) enum Stage {
     /// Not proven: goes back after a restart.
     Begun,
     /// The gate was passed: the marks are written after a restart.
@@ -39,7 +39,7 @@ pub enum Stage {
 
 /// Reads the record.
 #[must_use]
-pub fn read(path: &Path) -> Kept<Intent> {
+pub(super) fn read(path: &Path) -> Kept<Intent> {
     read_checked(path)
 }
 
@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Kept<Intent> {
 ///
 /// # Errors
 /// When it cannot be written; nothing may be switched then.
-pub fn write(effects: &Effects, path: &Path, intent: &Intent) -> Result<(), FileError> {
+pub(super) fn write(effects: &Effects, path: &Path, intent: &Intent) -> Result<(), FileError> {
     write_checked(effects, Effect::WriteIntent, path, intent)
 }
 
@@ -55,6 +55,6 @@ pub fn write(effects: &Effects, path: &Path, intent: &Intent) -> Result<(), File
 ///
 /// # Errors
 /// When the record cannot be removed; the next start then repeats what it asks for, which changes nothing.
-pub fn remove(effects: &Effects, path: &Path) -> Result<(), FileError> {
+pub(super) fn remove(effects: &Effects, path: &Path) -> Result<(), FileError> {
     files::remove_file(effects, Effect::RemoveIntent, path)
 }

@@ -12,11 +12,11 @@ use crate::parts::nats::check::{self, CheckError};
 use crate::shadow::{self, ShadowError};
 
 /// Scratch directory of trial boots, below the state directory.
-pub const SHADOW_DIR: &str = "shadow";
+pub(super) const SHADOW_DIR: &str = "shadow";
 
 /// Why a candidate was refused. Nothing was switched.
 #[derive(Debug, thiserror::Error)]
-pub enum LadderError {
+pub(super) enum LadderError {
     /// Our own rules, all that are broken.
     #[error("the configuration breaks rules: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules {
@@ -35,7 +35,7 @@ pub enum LadderError {
 ///
 /// # Errors
 /// All rules that are broken.
-pub fn check_rules(config: &ServerConfig) -> Result<(), LadderError> {
+pub(super) fn check_rules(config: &ServerConfig) -> Result<(), LadderError> {
     config.validate().map_err(|problems| LadderError::Rules { problems })
 }
 
@@ -45,7 +45,7 @@ pub fn check_rules(config: &ServerConfig) -> Result<(), LadderError> {
 ///
 /// # Errors
 /// The first rung that it fails.
-pub async fn climb(
+pub(super) async fn climb(
     effects: &Effects,
     state_dir: &Path,
     binary: &Path,

@@ -23,7 +23,7 @@ use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{ClaimState, OpenDoor};
 
 /// How often the host is looked at whole.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the loop looks at what is cheap: the enrolment file, whether the server lives.
 const TICK: Duration = Duration::from_millis(500);
 /// Pause before a server that ended is started again; doubles each time, up to [`BACK_OFF_MAX`].

@@ -13,7 +13,7 @@ use crate::parts::tls::Material;
 
 /// Every rule that `section` breaks; empty when it may be taken in.
 #[must_use]
-pub fn cluster(claim: &ClaimRecord, trust: &Trust, section: &ClusterSection) -> Vec<String> {
+pub(super) fn cluster(claim: &ClaimRecord, trust: &Trust, section: &ClusterSection) -> Vec<String> {
     let mut problems = Vec::new();
     let mut expect = |what: &str, found: &str, wanted: &str| {
         if found != wanted {

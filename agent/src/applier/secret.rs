@@ -42,7 +42,7 @@ pub enum SecretError {
 ///
 /// # Errors
 /// [`SecretError`]; keys that are there and unreadable are never replaced.
-pub fn read_or_make(effects: &Effects, state_dir: &Path) -> Result<HostSecret, SecretError> {
+pub(super) fn read_or_make(effects: &Effects, state_dir: &Path) -> Result<HostSecret, SecretError> {
     let path = state_dir.join(layout::HOST_SECRET_FILE);
     let unreadable = |source| SecretError::Unreadable { path: path.clone(), source };
     if let Some(bytes) = files::read_bounded(&path, MAX_HOST_SECRET_LEN as u64)?.map(Zeroizing::new) {

@@ -3,14 +3,13 @@
 use host_state::desired::{LocalFacts, Run, joined_config, run};
 use host_state::document::{ClaimsSection, ClusterSection, ContentHash, GatewaySection, ParseError};
 use host_state::{Desired, SectionKind, SignedSection};
-use identity::Trust;
 use nats_config::ServerConfig;
 
 use super::ledger::{Contents, SectionEntry};
 
 /// Which sections of the ledger count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub(super) enum Which {
     /// The newest taken in.
     Accepted,
     /// The newest that ran and passed their gate.
@@ -19,7 +18,7 @@ pub enum Which {
 
 /// All sections of one host together.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(super) struct Target {
     /// The `cluster` section.
     pub cluster: ClusterSection,
     /// The `gateway` section; absent when there is none.
@@ -35,7 +34,7 @@ impl Target {
     ///
     /// # Errors
     /// When a body cannot be parsed.
-    pub fn of(contents: &Contents, which: Which) -> Result<Option<Target>, ParseError> {
+    pub(super) fn of(contents: &Contents, which: Which) -> Result<Option<Target>, ParseError> {
         let pick = |entry: &Option<SectionEntry>| -> Option<SignedSection> {
             let entry = entry.as_ref()?;
             match which {
@@ -57,25 +56,19 @@ impl Target {
 
     /// Whether the server is to run.
     #[must_use]
-    pub fn run(&self) -> Run {
+    pub(super) fn run(&self) -> Run {
         run(&self.cluster, self.gateway.as_ref())
     }
 
     /// The whole configuration, gateway block included.
     #[must_use]
-    pub fn desired_config(&self) -> ServerConfig {
+    pub(super) fn desired_config(&self) -> ServerConfig {
         joined_config(&self.cluster, self.gateway.as_ref())
     }
 
     /// Joined with what the host itself knows.
     #[must_use]
-    pub fn desired(&self, local: LocalFacts) -> Desired {
+    pub(super) fn desired(&self, local: LocalFacts) -> Desired {
         Desired::new(&self.cluster, self.gateway.as_ref(), self.claims.as_ref(), local)
-    }
-
-    /// The authority's public side as the `cluster` section carries it; `None` when it is not one.
-    #[must_use]
-    pub fn trust(&self) -> Option<Trust> {
-        serde_json::from_value(self.cluster.trust.clone()).ok()
     }
 }

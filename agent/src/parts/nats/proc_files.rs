@@ -40,6 +40,13 @@ pub fn facts(pid: u32) -> io::Result<ProcessFacts> {
     Ok(ProcessFacts { pid, start_ticks, boot_id, started_at, binary_sha256 })
 }
 
+/// Whether the process that was started then still lives.
+#[must_use]
+pub fn is_alive(pid: u32, start_ticks: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    parse_stat(&stat).is_some_and(|(state, ticks)| ticks == start_ticks && state != 'Z' && state != 'X')
+}
+
 /// A process whose working directory is `state_dir` and that was started on `config`; `None` when there is none.
 #[must_use]
 pub fn find_server(state_dir: &Path, config: &str) -> Option<ProcessFacts> {

@@ -14,17 +14,18 @@ use std::time::Duration;
 use host_state::layout;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::proc_files::{self, ProcessFacts};
-use crate::applier::files::{self, FileError};
+use crate::applier::files::FileError;
 use crate::applier::ledger::{Kept, read_checked, write_checked};
 use crate::parts::effects::{Effect, Effects};
 
 /// Where nats-server's standard output and error go; its log proper is [`layout::LOG_FILE`].
 pub const OUTPUT_FILE: &str = "nats-server.out";
+
+/// How often an adopted process is looked at.
+const ADOPTED_POLL: Duration = Duration::from_millis(100);
 
 /// What is kept of a started process, so that a restarted agent finds it. A process id alone says nothing: ids are
 /// used again, start times within one boot are not.
@@ -225,13 +226,14 @@ fn watch_foreign(facts: ProcessFacts) -> Option<ServerProcess> {
         return None;
     }
     let (sender, exit) = watch::channel(None);
-    let watched = AsyncFd::with_interest(Arc::clone(&pidfd), Interest::READABLE).ok()?;
+    let (pid, start_ticks) = (facts.pid, facts.start_ticks);
+    // Nobody but its parent is told of its end, and waiting on a pidfd within tokio takes unsafe code.
     tokio::spawn(async move {
-        let text = match watched.readable().await {
-            Ok(_) => "it ended; an earlier agent had started it, so its exit status is unknown".to_owned(),
-            Err(error) => format!("its end cannot be seen: {error}"),
-        };
-        sender.send_replace(Some(text));
+        while !sender.is_closed() && proc_files::is_alive(pid, start_ticks) {
+            tokio::time::sleep(ADOPTED_POLL).await;
+        }
+        let text = "it ended; an earlier agent had started it, so its exit status is unknown";
+        sender.send_replace(Some(text.to_owned()));
     });
     Some(ServerProcess { facts, pidfd, exit })
 }

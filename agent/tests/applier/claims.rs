@@ -1,0 +1,69 @@
+//! Whose host it is, and its accounts.
+
+use std::collections::BTreeMap;
+
+use host_state::document::{ClaimEntry, ClaimsSection};
+use host_state::report::Outcome;
+use identity::AccountLimits;
+use nats_agent::roles::{Applier, ApplierError, ClaimState};
+
+use crate::rig::Rig;
+
+fn limits() -> AccountLimits {
+    AccountLimits { connections: Some(10), ..AccountLimits::unlimited() }
+}
+
+fn section(rig: &Rig, accounts: &[(&str, i64)]) -> ClaimsSection {
+    let entry = |(name, issued_at): &(&str, i64)| {
+        let claims = rig.authority.account_claims(name.parse().unwrap(), limits());
+        let jwt = rig.authority.account_jwt(&claims, *issued_at).unwrap().to_string();
+        let entry = ClaimEntry { name: (*name).to_owned(), jwt, issued_at: *issued_at, tombstone: false, declared: serde_json::Value::Null };
+        (claims.key.to_string(), entry)
+    };
+    ClaimsSection { accounts: accounts.iter().map(entry).collect::<BTreeMap<_, _>>() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_kept_once_and_its_token_is_gone() {
+    let rig = Rig::claimed().await;
+    assert!(matches!(*rig.applier.claim_state().borrow(), ClaimState::Claimed(_)));
+    let again = rig.applier.bind(rig.claim(&"d".repeat(32))).await.unwrap_err();
+    assert!(matches!(again, ApplierError::Conflict(_)), "{again}");
+    let enrollment = std::fs::read_to_string(rig.state().join("enrollment.json")).unwrap();
+    assert!(!enrollment.contains("nats-enrollment"), "{enrollment}");
+    assert!(rig.applier.api_identity().borrow().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_reach_the_resolver_and_an_older_section_is_not_taken() {
+    let mut rig = Rig::running(|_| {}).await;
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let first = section(&rig, &[("orders", now)]);
+    let first = rig.claims(&first);
+    let (outcome, report) = rig.roll(vec![first.clone()]).await;
+    assert_eq!((outcome, report.drift.as_slice()), (Outcome::Confirmed, [].as_slice()), "{:#?}", report.findings);
+    let account = section(&rig, &[("orders", now)]).accounts.into_keys().next().unwrap();
+    let kept = std::fs::read_dir(rig.state().join("resolver")).unwrap();
+    let names: Vec<String> = kept.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.iter().any(|name| name.contains(&account)), "{names:?}");
+
+    let second = section(&rig, &[("orders", now + 1), ("billing", now + 1)]);
+    let second = rig.claims(&second);
+    assert!(rig.applier.take_claims(second.clone()).await.unwrap());
+    assert!(!rig.applier.take_claims(second).await.unwrap());
+    assert!(!rig.applier.take_claims(first).await.unwrap());
+    assert_eq!(rig.report().await.drift, []);
+    assert_eq!(rig.report().await.sections[&host_state::SectionKind::Claims].confirmed, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_the_operator_did_not_sign_is_refused() {
+    let mut rig = Rig::claimed().await;
+    let mut forged = section(&rig, &[("orders", 1_800_000_000)]);
+    for entry in forged.accounts.values_mut() {
+        entry.issued_at += 1;
+    }
+    let forged = rig.claims(&forged);
+    let error = rig.applier.take_claims(forged).await.unwrap_err().to_string();
+    assert!(error.contains("the JWT of account `orders` was issued at 1800000000"), "{error}");
+}

@@ -1,0 +1,108 @@
+//! What somebody did to a host by hand is seen, and undone where that was asked for or where it must be.
+
+use host_state::document::OnDrift;
+use host_state::layout;
+use host_state::report::{Outcome, RunStatus};
+use nats_agent::roles::Applier;
+use nats_config::ByteSize;
+
+use crate::rig::{Rig, server_in, until};
+
+fn kill(rig: &Rig) {
+    let pid = i32::try_from(server_in(rig.state()).unwrap()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+}
+
+/// Edits the configuration file in place, as a person with an editor would.
+fn edit(rig: &Rig, setting: &str, value: serde_json::Value) {
+    let path = rig.state().join(layout::CONFIG_PATH);
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[setting] = value;
+    std::fs::write(&path, config.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_file_is_drift_by_name_and_the_next_apply_undoes_it() {
+    let rig = Rig::running(|_| {}).await;
+    let before = rig.current_files();
+    edit(&rig, "max_payload", 12345.into());
+    std::fs::write(rig.state().join(layout::KEY_PATH), "none of yours").unwrap();
+    let drift: Vec<String> = rig.report().await.drift.iter().map(ToString::to_string).collect();
+    assert!(drift.iter().any(|text| text.contains("`max_payload` is `12345`")), "{drift:#?}");
+    assert!(drift.iter().any(|text| text.starts_with("key")), "{drift:#?}");
+    let (outcome, report) = rig.roll(Vec::new()).await;
+    assert_eq!((outcome, report.drift.as_slice()), (Outcome::Confirmed, [].as_slice()));
+    assert_eq!(rig.current_files(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_never_goes_live_with_a_later_reload() {
+    let mut rig = Rig::running(|_| {}).await;
+    edit(&rig, "max_connections", 7.into());
+    let section = rig.cluster(|section| {
+        section.config.limits.max_payload = Some(ByteSize::from_bytes(2 << 20).unwrap());
+    });
+    let (outcome, report) = rig.roll(vec![section]).await;
+    assert_eq!((outcome, report.drift.as_slice()), (Outcome::Confirmed, [].as_slice()));
+    let config = String::from_utf8(rig.current_files()[layout::CONFIG_FILE].clone()).unwrap();
+    assert!(!config.contains("max_connections"), "{config}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_stays_down_under_report_until_the_next_apply() {
+    let rig = Rig::running(|_| {}).await;
+    kill(&rig);
+    until("the end is seen", async || rig.report().await.run == RunStatus::Stopped).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let report = rig.report().await;
+    assert_eq!(server_in(rig.state()), None);
+    assert!(report.drift.iter().any(|drift| drift.item == "process"), "{:#?}", report.drift);
+    let (outcome, report) = rig.roll(Vec::new()).await;
+    assert_eq!((outcome, report.run), (Outcome::Confirmed, RunStatus::Running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_comes_back_under_repair() {
+    let rig = Rig::running(|section| section.on_drift = OnDrift::Repair).await;
+    let before = server_in(rig.state()).unwrap();
+    kill(&rig);
+    until("it runs again", async || {
+        server_in(rig.state()).is_some_and(|pid| pid != before) && rig.digest().await.is_some()
+    })
+    .await;
+    until("nothing is left to do", async || rig.report().await.drift.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutting_down_stops_the_server_and_a_start_brings_it_back() {
+    let mut rig = Rig::running(|_| {}).await;
+    rig.applier.shut_down().await;
+    assert_eq!(server_in(rig.state()), None);
+    rig.reopen(nats_agent::parts::effects::Effects::default()).await;
+    until("it runs again", async || rig.digest().await.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_names_is_a_new_certificate_on_the_same_process() {
+    let mut rig = Rig::running(|_| {}).await;
+    let before = rig.report().await;
+    let served = rig.applier.api_identity().borrow().clone().unwrap().chain_pem.clone();
+    let section = rig.cluster(|section| {
+        let names = identity::HostNames {
+            host: crate::rig::HOST.parse().unwrap(),
+            dns: ["nats.acme.example".to_owned()].into(),
+            ips: section.tls.addresses.clone(),
+        };
+        section.tls.dns_names.insert("nats.acme.example".to_owned());
+        let authority = crate::rig::authority();
+        let keys = serde_json::from_value(before.claim.as_ref().unwrap().host_keys.clone()).unwrap();
+        let now = time::OffsetDateTime::now_utc();
+        let issuer = authority.issuer(&keys, &names, now, std::time::Duration::from_secs(86_400)).unwrap();
+        section.tls.issuer = issuer.as_str().to_owned();
+    });
+    let (outcome, report) = rig.roll(vec![section]).await;
+    assert_eq!((outcome, report.drift.as_slice()), (Outcome::Confirmed, [].as_slice()));
+    assert_eq!(report.server.unwrap().pid, before.server.unwrap().pid);
+    assert_ne!(report.certificates["leaf"].serial, before.certificates["leaf"].serial);
+    assert_ne!(rig.applier.api_identity().borrow().clone().unwrap().chain_pem, served);
+}
