@@ -1,13 +1,67 @@
 //! Agents: connections shared by the whole process, and the systems that agents' ledgers describe.
 
-use std::collections::BTreeMap;
+mod find;
+mod identity_card;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use identity::{AccountName, Authority, HostName, Trust};
-use nats_agent_api::{AgentClient, Tunnel};
+use futures_util::future::join_all;
+use host_state::chain;
+use identity::{AccountName, AdminPurpose, Authority, HostName, Trust};
+use nats_agent_api::{AgentClient, ConnectError, Expected, Timeouts, Tunnel};
 use nats_config::HostPort;
 use tfplug::Diagnostic;
+use time::OffsetDateTime;
+use tokio::sync::{Mutex, OnceCell};
+
+pub(crate) use find::{Search, find_system};
+pub use identity_card::{IdentityCard, random_bytes};
+
+/// Life of a user that a tunnel logs in as, in minutes: a tunnel that breaks later logs in anew.
+const TUNNEL_MINUTES: u32 = 60;
+
+/// Connections to agents, one for each host and authority, made when first needed.
+#[derive(Default)]
+pub struct Agents {
+    connections: Mutex<HashMap<(String, HostPort, Option<HostName>), Arc<OnceCell<AgentClient>>>>,
+}
+
+impl fmt::Debug for Agents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Agents").finish_non_exhaustive()
+    }
+}
+
+impl Agents {
+    /// No connection yet.
+    #[must_use]
+    pub fn new() -> Agents {
+        Agents::default()
+    }
+
+    /// A connection to the claimed agent at `agent`, shared. `host` is who it must be; absent when any host of the
+    /// authority will do. A failure is not remembered.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(
+        &self,
+        card: &IdentityCard,
+        agent: &HostPort,
+        host: Option<&HostName>,
+    ) -> Result<AgentClient, ConnectError> {
+        let key = (card.key().to_owned(), agent.clone(), host.cloned());
+        let cell = Arc::clone(self.connections.lock().await.entry(key).or_default());
+        let expected = Expected { host: host.cloned(), pin: None };
+        let address = agent.to_string();
+        let dial =
+            || AgentClient::connect(&address, card.client(), card.host_ca(), expected, Timeouts::default());
+        cell.get_or_try_init(dial).await.cloned()
+    }
+}
 
 /// One host of a system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +83,45 @@ pub struct System {
     pub gateway: Option<String>,
     /// Every declared host by name, absent ones left out.
     pub hosts: BTreeMap<HostName, HostEntry>,
+    card: IdentityCard,
     connections: Arc<Agents>,
 }
 
 impl System {
+    /// A system of these hosts. Dials nobody.
+    ///
+    /// # Errors
+    /// When no certificate can be made for this process.
+    pub fn new(
+        authority: Authority,
+        gateway: Option<String>,
+        hosts: BTreeMap<HostName, HostEntry>,
+        connections: Arc<Agents>,
+    ) -> Result<System, Diagnostic> {
+        let card = IdentityCard::of(&authority)?;
+        let trust = authority.trust();
+        Ok(System { authority, trust, gateway, hosts, card, connections })
+    }
+
+    /// Who this process is to the agents.
+    #[must_use]
+    pub fn card(&self) -> &IdentityCard {
+        &self.card
+    }
+
     /// A connection to the agent of `host`, shared and made when needed.
     ///
     /// # Errors
     /// When `host` is not of this system or its agent does not answer.
     pub async fn agent(&self, host: &HostName) -> Result<AgentClient, Diagnostic> {
-        todo!()
+        let Some(entry) = self.hosts.get(host) else {
+            return Err(Diagnostic::error(
+                format!("Host `{host}` is not part of the system"),
+                "No cluster declares it, or it is marked `absent`.",
+            ));
+        };
+        let connected = self.connections.connect(&self.card, &entry.agent, Some(host)).await;
+        connected.map_err(|why| not_connected(host, &why))
     }
 
     /// Does the same with every host at once; one result a host.
@@ -47,7 +130,18 @@ impl System {
         F: Fn(HostName, AgentClient) -> Fut,
         Fut: Future<Output = Result<T, Diagnostic>>,
     {
-        todo!()
+        let act = &act;
+        let one = |host: &HostName| {
+            let host = host.clone();
+            async move {
+                let result = match self.agent(&host).await {
+                    Ok(agent) => act(host.clone(), agent).await,
+                    Err(problem) => Err(problem),
+                };
+                (host, result)
+            }
+        };
+        join_all(self.hosts.keys().map(one)).await.into_iter().collect()
     }
 
     /// A tunnel to a NATS server of the system as an administrator of `account`, for minutes; the user is minted
@@ -56,14 +150,66 @@ impl System {
     /// # Errors
     /// When no host lets it in; the text names each and why.
     pub async fn account_tunnel(&self, account: &AccountName) -> Result<Tunnel, Diagnostic> {
-        todo!()
+        self.tunnel(&AdminPurpose::JetStream(account.clone()), &format!("account `{account}`")).await
     }
 
-    /// The same in the system account.
+    /// The same in the system account, for monitoring and for moving leaders.
     ///
     /// # Errors
     /// As [`System::account_tunnel`].
     pub async fn system_tunnel(&self) -> Result<Tunnel, Diagnostic> {
-        todo!()
+        self.tunnel(&AdminPurpose::SystemOperations, "the system account").await
     }
+
+    /// A tunnel for any purpose, like [`System::account_tunnel`]. `what` names it in messages.
+    ///
+    /// # Errors
+    /// As [`System::account_tunnel`].
+    pub async fn tunnel(&self, purpose: &AdminPurpose, what: &str) -> Result<Tunnel, Diagnostic> {
+        let user = self
+            .authority
+            .admin_user(purpose, &random_bytes()?, OffsetDateTime::now_utc(), TUNNEL_MINUTES)
+            .map_err(|why| Diagnostic::error("No user could be made", format!("{}.", chain(&why))))?;
+        let mut refusals = Vec::new();
+        for host in self.hosts.keys() {
+            let agent = match self.agent(host).await {
+                Ok(agent) => agent,
+                Err(problem) => {
+                    refusals.push(problem.detail);
+                    continue;
+                }
+            };
+            match agent.tunnel(user.jwt.as_str(), |nonce| user.sign(nonce)).await {
+                Ok(tunnel) => return Ok(tunnel),
+                Err(why) => refusals.push(format!("`{host}`: {}.", chain(&why))),
+            }
+        }
+        Err(Diagnostic::error(
+            format!("No server lets the provider into {what}"),
+            format!("Each host was tried:\n{}", refusals.join("\n")),
+        ))
+    }
+}
+
+/// What is told of a host that cannot be connected to.
+pub(crate) fn not_connected(host: &HostName, why: &ConnectError) -> Diagnostic {
+    Diagnostic::error(format!("Host `{host}` does not answer"), format!("`{host}`: {}.", chain(why)))
+}
+
+/// Compared by the resources of one process: the trust that keys and ledgers agree on.
+///
+/// # Errors
+/// When the root key is another authority's than `expected`'s.
+pub(crate) fn same_operator(authority: &Authority, expected: &str) -> Result<(), Diagnostic> {
+    let found = authority.trust().operator;
+    if found.as_str() == expected {
+        return Ok(());
+    }
+    Err(Diagnostic::error(
+        format!("This is not the root key of authority `{}`", authority.name()),
+        format!(
+            "Its operator is `{expected}`, and this root key gives `{found}`. Use the root key that the authority was \
+             made with; nothing was changed."
+        ),
+    ))
 }

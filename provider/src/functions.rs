@@ -1,1 +1,4 @@
-//! Being written.
+//! Provider functions: NATS's own texts for sizes and times into numbers.
+
+pub mod bytes;
+pub mod duration;

@@ -17,3 +17,4 @@ pub mod rollout;
 pub mod session;
 pub mod timeouts;
 pub mod topology;
+pub mod whoami;

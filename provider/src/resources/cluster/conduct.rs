@@ -1,0 +1,405 @@
+//! What create and update of a cluster do: join the hosts, sign what each is told, and bring them there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use host_state::document::{ClusterSection, Release};
+use host_state::report::{Report, RunStatus};
+use host_state::{SectionKind, SignedSection, chain};
+use identity::{Authority, HostName, Trust};
+use tfplug::{Diagnostic, Diagnostics};
+use time::OffsetDateTime;
+
+use crate::agents::{HostEntry, System, random_bytes, same_operator};
+use crate::resources::trust::TrustRef;
+use crate::rollout::join::{Candidate, Joined, Joiner};
+use crate::rollout::lease::Lease;
+use crate::rollout::material::material;
+use crate::rollout::plan::{Course, Past, course};
+use crate::rollout::progress::Bounds;
+use crate::rollout::run::{Conductor, Orders};
+use crate::rollout::signing::{Addressee, sign};
+use crate::session::Session;
+use crate::topology::{Cluster, HostMaterial, cluster_sections, host_names};
+use crate::whoami::whoami;
+
+/// A cluster to be brought about.
+pub(super) struct Conduct<'a> {
+    pub(super) session: &'a Session,
+    pub(super) trust: &'a TrustRef,
+    pub(super) cluster: &'a Cluster,
+    pub(super) declared: &'a serde_json::Value,
+    pub(super) bounds: &'a Bounds,
+}
+
+/// Hosts that were joined, and what signs for them.
+struct Hosts {
+    trust: Trust,
+    system: System,
+    joined: BTreeMap<HostName, Joined>,
+    materials: BTreeMap<HostName, HostMaterial>,
+}
+
+impl Conduct<'_> {
+    fn owner(&self) -> String {
+        owner(self.cluster.name.as_str())
+    }
+
+    /// Brings the cluster about. Returns the hosts' findings.
+    ///
+    /// Guarantees: hosts that were told are in the old or the new configuration, each by its own agent. May be
+    /// repeated; a crash half-way leaves hosts that the next run goes on with.
+    pub(super) async fn run(&self) -> Result<Vec<String>, Diagnostics> {
+        let hosts = self.join().await?;
+        let reports: BTreeMap<HostName, Report> =
+            hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.report.clone())).collect();
+        if self.cluster.gateway {
+            self.behind_gateway(&hosts).await?
+        } else {
+            self.alone(&hosts).await?
+        }
+        self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
+        self.session.invalidate().await;
+        Ok(findings(&reports))
+    }
+
+    /// Stops the servers and keeps their stores: the sections lose their release, so that an apply of the same
+    /// declaration takes the hosts up again. A cluster that a gateway still runs is refused.
+    ///
+    /// May be repeated. A host that does not answer is a warning: its server goes on until its agent is told.
+    pub(super) async fn hold(&self) -> Result<Diagnostics, Diagnostics> {
+        let Conduct { session, trust, cluster, .. } = *self;
+        let authority = session.authority(&trust.name, trust.generations)?;
+        same_operator(&authority, &trust.operator)?;
+        let mut system = self.system(authority)?;
+        let addresses =
+            system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
+        let look = crate::resources::cluster::look_at(session, system.card(), &addresses).await;
+        let warnings = look.silent.iter().map(|(host, why)| {
+            let detail = format!("`{host}`: {why}. If its server runs, it goes on until its agent is told.");
+            Diagnostic::warning(format!("Host `{host}` was not told"), detail)
+        });
+        let warnings: Diagnostics = warnings.collect();
+        let mut joined = BTreeMap::new();
+        for (host, seen) in look.seen {
+            let agent = system.agent(&host).await?;
+            if let Some(one) = Joined::of(agent, seen) {
+                joined.insert(host, one);
+            }
+        }
+        if cluster.gateway {
+            return still_run(cluster, &joined).map_or(Ok(warnings), |problem| Err(problem.into()));
+        }
+        let trust = system.trust.clone();
+        let materials = materials(&system.authority, &trust, cluster, &joined)?;
+        let sections = cluster_sections(cluster, &trust, self.declared, &materials, None);
+        let orders = orders(&system.authority, &self.owner(), &joined, &sections);
+        system.hosts.retain(|host, _| joined.contains_key(host));
+        if orders.is_empty() {
+            return Ok(warnings);
+        }
+        let hosts = Hosts { trust, system, joined, materials };
+        let lease = self.lease(&hosts).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: &hosts.system,
+            hosts: &hosts.joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: cluster.rollout,
+        };
+        let result = conductor.all_at_once(&orders).await;
+        lease.release().await;
+        session.invalidate().await;
+        result.map(|_| warnings).map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+
+    async fn join(&self) -> Result<Hosts, Diagnostics> {
+        let Conduct { session, trust, cluster, .. } = *self;
+        let authority = session.authority(&trust.name, trust.generations)?;
+        same_operator(&authority, &trust.operator)?;
+        let system = self.system(authority)?;
+        let candidates = cluster
+            .present()
+            .map(|(host, node)| {
+                let names = Some(host_names(host, node));
+                (host.clone(), Candidate { agent: node.agent.clone(), generation: node.generation, names })
+            })
+            .collect();
+        let what = self.owner();
+        let trust = system.trust.clone();
+        let joiner = Joiner {
+            authority: &system.authority,
+            trust: &trust,
+            card: system.card(),
+            agents: session.agents(),
+            what: &what,
+        };
+        let joined = joiner.join_all(&candidates, self.bounds).await?;
+        let materials = materials(&system.authority, &trust, cluster, &joined)?;
+        Ok(Hosts { trust, system, joined, materials })
+    }
+
+    fn system(&self, authority: Authority) -> Result<System, Diagnostic> {
+        let hosts = self.cluster.present().map(|(host, node)| {
+            (host.clone(), HostEntry { cluster: self.cluster.name.to_string(), agent: node.agent.clone() })
+        });
+        System::new(authority, None, hosts.collect(), Arc::clone(self.session.agents()))
+    }
+
+    /// Sections that differ from the ledgers'.
+    fn orders(&self, hosts: &Hosts, release: Option<&Release>) -> Orders {
+        let sections = cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, release);
+        orders(&hosts.system.authority, &self.owner(), &hosts.joined, &sections)
+    }
+
+    async fn lease(&self, hosts: &Hosts) -> Result<Lease, Diagnostic> {
+        let agents = hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.agent.clone())).collect();
+        let declared = hosts.joined.len();
+        Lease::acquire(agents, declared, &hosts.system.authority, self.session.lease_id()?, whoami()).await
+    }
+
+    /// Stages what is new and leaves the roll to the gateway; what changed without the declaration (a renewed issuer)
+    /// and drift are rolled here, because no gateway will be planned for them.
+    async fn behind_gateway(&self, hosts: &Hosts) -> Result<(), Diagnostics> {
+        let orders = self.orders(hosts, None);
+        let (mut staged, mut rolled) = (Orders::new(), Orders::new());
+        for (host, joined) in &hosts.joined {
+            let sections = orders.get(host).cloned().unwrap_or_default();
+            let is_confirmed = is_confirmed(&joined.report);
+            let is_quiet = joined.cluster().is_some_and(|kept| {
+                kept.declared == *self.declared
+                    && serde_json::to_value(&hosts.trust).is_ok_and(|trust| trust == kept.trust)
+            });
+            if !sections.is_empty() && !(is_quiet && is_confirmed) {
+                staged.insert(host.clone(), sections);
+            } else if is_confirmed && (!sections.is_empty() || !joined.report.drift.is_empty()) {
+                rolled.insert(host.clone(), sections);
+            }
+        }
+        if staged.is_empty() && rolled.is_empty() {
+            return Ok(());
+        }
+        // The gate looks at the whole supercluster, which this cluster is a part of.
+        let whole = if rolled.is_empty() {
+            None
+        } else {
+            self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
+            Some(self.session.system(&self.trust.name).await?)
+        };
+        let lease = self.lease(hosts).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: whole.as_deref().unwrap_or(&hosts.system),
+            hosts: &hosts.joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: self.cluster.rollout,
+        };
+        let mut result = if staged.is_empty() { Ok(()) } else { conductor.stage(&staged).await };
+        if result.is_ok() && !rolled.is_empty() {
+            result = conductor.roll(&rolled).await;
+        }
+        lease.release().await;
+        result.map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+
+    /// A cluster of its own is formed or rolled here.
+    async fn alone(&self, hosts: &Hosts) -> Result<(), Diagnostics> {
+        let course = course(&pasts(&hosts.joined, &hosts.system)).map_err(|why| {
+            Diagnostic::error(
+                "These hosts cannot be one cluster",
+                format!("{}. Nothing was changed.", chain(&why)),
+            )
+        })?;
+        let members = hosts.joined.keys().map(ToString::to_string).collect();
+        let lineage = match &course {
+            Course::Form => new_lineage()?,
+            Course::Resume { lineage } | Course::Roll { lineage } => lineage.clone(),
+        };
+        let release = Release { meta_lineage: lineage, members };
+        let lease = self.lease(hosts).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: &hosts.system,
+            hosts: &hosts.joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: self.cluster.rollout,
+        };
+        let result = match course {
+            Course::Form => self.form(hosts, &conductor, &release).await,
+            Course::Resume { .. } => {
+                let orders = self.everyone(hosts, &release);
+                conductor.form(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
+            }
+            Course::Roll { .. } => {
+                let orders = self.everyone(hosts, &release);
+                conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
+            }
+        };
+        lease.release().await;
+        result
+    }
+
+    /// Orders for every host, empty where the ledger has it all: they are repaired.
+    fn everyone(&self, hosts: &Hosts, release: &Release) -> Orders {
+        let mut orders = self.orders(hosts, Some(release));
+        for host in hosts.joined.keys() {
+            orders.entry(host.clone()).or_default();
+        }
+        orders
+    }
+
+    /// Stages everywhere, checks that all reach each other, then starts all together.
+    async fn form(
+        &self,
+        hosts: &Hosts,
+        conductor: &Conductor<'_>,
+        release: &Release,
+    ) -> Result<(), Diagnostics> {
+        let what = self.owner();
+        let staged = self.orders(hosts, None);
+        conductor.stage(&staged).await.map_err(|stopped| stopped.diagnostic(&what))?;
+        let urls: BTreeMap<HostName, Vec<String>> = self
+            .cluster
+            .present()
+            .map(|(host, _)| {
+                let others = self.cluster.present().filter(|(other, _)| *other != host);
+                let port = self.cluster.ports.cluster;
+                let url = |address| format!("{}", std::net::SocketAddr::new(address, port));
+                (host.clone(), others.map(|(_, node)| url(node.cluster_address)).collect())
+            })
+            .collect();
+        crate::rollout::reach::wait_reached(&what, &hosts.joined, &urls, self.bounds).await?;
+        // The staged sections are the ledgers' heads now.
+        let mut joined = hosts.joined.clone();
+        for (host, sections) in staged {
+            if let Some(one) = joined.get_mut(&host) {
+                replace_heads(one, sections);
+            }
+        }
+        let sections =
+            cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, Some(release));
+        let mut released = orders(&hosts.system.authority, &what, &joined, &sections);
+        for host in joined.keys() {
+            released.entry(host.clone()).or_default();
+        }
+        conductor.form(&released).await.map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+}
+
+/// Refuses to take a cluster away from a gateway that runs it: its streams and its votes would go with it.
+fn still_run(cluster: &Cluster, joined: &BTreeMap<HostName, Joined>) -> Option<Diagnostic> {
+    let running = |(host, one): (&HostName, &Joined)| {
+        (one.report.run == RunStatus::Running).then(|| format!("`{host}`"))
+    };
+    let running: Vec<String> = joined.iter().filter_map(running).collect();
+    (!running.is_empty()).then(|| {
+        Diagnostic::error(
+            format!("Cluster `{}` is still part of a running gateway", cluster.name),
+            format!(
+                "Its servers {} run and vote. Destroy the `nats_gateway` first, which stops all and keeps their stores. \
+                 Taking one cluster out of a running gateway is not supported yet.",
+                running.join(", ")
+            ),
+        )
+    })
+}
+
+/// `nats_cluster/<name>`.
+pub(super) fn owner(name: &str) -> String {
+    format!("nats_cluster/{name}")
+}
+
+/// Puts newer sections in place of a ledger's.
+pub(in crate::resources) fn replace_heads(joined: &mut Joined, sections: Vec<SignedSection>) {
+    for section in sections {
+        joined.sections.retain(|kept| kept.header.section != section.header.section);
+        joined.sections.push(section);
+    }
+}
+
+/// Material of every joined host, as their ledgers have it or new.
+pub(super) fn materials(
+    authority: &Authority,
+    trust: &Trust,
+    cluster: &Cluster,
+    joined: &BTreeMap<HostName, Joined>,
+) -> Result<BTreeMap<HostName, HostMaterial>, Diagnostics> {
+    let now = OffsetDateTime::now_utc();
+    let mut materials = BTreeMap::new();
+    let mut problems = Diagnostics::new();
+    for (host, node) in cluster.present() {
+        let Some(one) = joined.get(host) else { continue };
+        let kept = one.cluster();
+        match material(authority, trust, &one.keys, &host_names(host, node), kept.as_ref(), now) {
+            Ok(made) => _ = materials.insert(host.clone(), made),
+            Err(why) => problems
+                .error(format!("No certificate can be made for `{host}`"), format!("{}.", chain(&why))),
+        }
+    }
+    if problems.is_empty() { Ok(materials) } else { Err(problems) }
+}
+
+/// Signed sections for the hosts whose ledger differs.
+pub(super) fn orders(
+    authority: &Authority,
+    owner: &str,
+    joined: &BTreeMap<HostName, Joined>,
+    sections: &BTreeMap<HostName, ClusterSection>,
+) -> Orders {
+    let writer = whoami();
+    joined
+        .iter()
+        .filter_map(|(host, one)| {
+            let to = Addressee { host, claim_id: &one.claim_id, owner, writer: &writer };
+            let signed = sign(authority, to, one.head(SectionKind::Cluster), sections.get(host)?)?;
+            Some((host.clone(), vec![signed]))
+        })
+        .collect()
+}
+
+/// What the stores of hosts say of their past.
+pub(in crate::resources) fn pasts(
+    joined: &BTreeMap<HostName, Joined>,
+    system: &System,
+) -> BTreeMap<HostName, Past> {
+    let past = |(host, one): (&HostName, &Joined)| {
+        let cluster = system.hosts.get(host).map(|entry| entry.cluster.clone()).unwrap_or_default();
+        let Report { meta_lineage, formed, .. } = &one.report;
+        (host.clone(), Past { cluster, lineage: meta_lineage.clone(), formed: *formed })
+    };
+    joined.iter().map(past).collect()
+}
+
+/// A name for a new meta group: 32 lower-case hex digits.
+pub(in crate::resources) fn new_lineage() -> Result<String, Diagnostic> {
+    Ok(data_encoding::HEXLOWER.encode(&random_bytes()?[..16]))
+}
+
+/// Whether everything but claims that the host took in is confirmed, and it has run.
+fn is_confirmed(report: &Report) -> bool {
+    let has_run = !matches!(report.run, RunStatus::Empty | RunStatus::Held);
+    let sections = report.sections.iter().filter(|(kind, _)| **kind != SectionKind::Claims);
+    let mut sections = sections.peekable();
+    has_run
+        && sections.peek().is_some()
+        && sections.all(|(_, section)| section.confirmed == Some(section.generation))
+}
+
+/// Findings of hosts, one text each.
+pub(in crate::resources) fn findings(reports: &BTreeMap<HostName, Report>) -> Vec<String> {
+    let of = |(host, report): (&HostName, &Report)| {
+        let host = host.clone();
+        report
+            .findings
+            .iter()
+            .map(move |finding| format!("{host}: {} {}; {}", finding.item, finding.problem, finding.remedy))
+            .collect::<Vec<_>>()
+    };
+    reports.iter().flat_map(of).collect()
+}

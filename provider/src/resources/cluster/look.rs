@@ -1,0 +1,277 @@
+//! Looking at a cluster's hosts without changing them: read, import, and what a plan foretells.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use host_state::plan::Impact;
+use host_state::report::{Report, RunStatus};
+use host_state::{SectionKind, chain};
+use identity::{Authority, HostName};
+use nats_agent_api::order::Observation;
+use nats_config::HostPort;
+use tfplug::value::decode_state;
+use tfplug::{
+    Diagnostic, Diagnostics, Failure, Imported, PrivateState, ReadOutcome, ReadResponse, Schema, Value,
+};
+
+use super::block::{self, Declared, declared_json};
+use super::conduct::{findings, materials, orders, owner};
+use crate::agents::{IdentityCard, same_operator};
+use crate::resources::natural_id::SystemId;
+use crate::resources::reading::Reading;
+use crate::resources::trust::{TrustRef, trust_value};
+use crate::rollout::join::Joined;
+use crate::session::{KeyState, Session};
+use crate::topology::{Cluster, cluster_sections};
+
+/// How long a plan may spend on foretelling; it is a service, not a need.
+const FORETELLING: Duration = Duration::from_secs(15);
+
+/// What hosts said, and which said nothing.
+pub(in crate::resources) struct Look {
+    pub(in crate::resources) seen: BTreeMap<HostName, Observation>,
+    pub(in crate::resources) silent: BTreeMap<HostName, String>,
+}
+
+/// Asks every host at once; nobody is waited for.
+pub(in crate::resources) async fn look_at(
+    session: &Session,
+    card: &IdentityCard,
+    hosts: &BTreeMap<HostName, HostPort>,
+) -> Look {
+    let asked = join_all(hosts.iter().map(|(host, agent)| async move {
+        let seen = match session.agents().connect(card, agent, Some(host)).await {
+            Ok(agent) => agent.observe().await.map_err(|why| chain(&why)),
+            Err(why) => Err(chain(&why)),
+        };
+        (host.clone(), seen)
+    }));
+    let mut look = Look { seen: BTreeMap::new(), silent: BTreeMap::new() };
+    for (host, seen) in asked.await {
+        match seen {
+            Ok(seen) => _ = look.seen.insert(host, seen),
+            Err(why) => _ = look.silent.insert(host, why),
+        }
+    }
+    look
+}
+
+/// A warning for each host that said nothing.
+pub(in crate::resources) fn unanswered(look: &Look) -> Diagnostics {
+    let told = look.silent.iter().map(|(host, why)| {
+        Diagnostic::warning(
+            format!("Host `{host}` did not answer"),
+            format!("`{host}`: {why}. What state says of it is kept; drift there is not known."),
+        )
+    });
+    told.collect()
+}
+
+/// Texts as an attribute.
+pub(in crate::resources) fn texts(texts: Vec<String>) -> Value {
+    Value::from(texts)
+}
+
+/// Drift of one host, each with its name before it.
+fn drift_of(host: &HostName, report: &Report) -> Vec<String> {
+    report.drift.iter().map(|drift| format!("{host}: {drift}")).collect()
+}
+
+/// Keys to look with; `Err` holds what is told instead.
+fn authority(session: &Session, trust: &TrustRef) -> Result<Authority, Diagnostics> {
+    match session.root_key() {
+        KeyState::Known(_) => {}
+        KeyState::Unknown | KeyState::Missing => {
+            return Err(Diagnostic::warning(
+                "The hosts were not looked at",
+                "Without the root key no agent answers, so drift is not known. State is kept as it is.",
+            )
+            .into());
+        }
+    }
+    let authority = session.authority(&trust.name, trust.generations)?;
+    same_operator(&authority, &trust.operator)?;
+    Ok(authority)
+}
+
+pub(super) async fn read(session: &Session, state: Value, private: PrivateState) -> ReadResponse {
+    let mut reading = Reading::new();
+    let Declared { trust, cluster } = block::read(&state, &mut reading);
+    let (Some(trust), Some(cluster)) = (trust, cluster) else {
+        return ReadResponse::unanswered(reading.into_problems());
+    };
+    let card = match authority(session, &trust).and_then(|authority| Ok(IdentityCard::of(&authority)?)) {
+        Ok(card) => card,
+        Err(problems) => return ReadResponse::unanswered(problems),
+    };
+    let hosts: BTreeMap<HostName, HostPort> =
+        cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
+    session.remember_agents(hosts.values().cloned());
+    let look = look_at(session, &card, &hosts).await;
+    let mut diagnostics = unanswered(&look);
+    let is_known_to_none = look.silent.is_empty()
+        && look.seen.values().all(|seen| !seen.report.sections.contains_key(&SectionKind::Cluster));
+    if is_known_to_none {
+        let mut gone = ReadResponse::gone();
+        gone.diagnostics = Diagnostic::warning(
+            format!("No host knows cluster `{}`", cluster.name),
+            "All of its hosts answered, and none has ever been told of it. It will be made anew.",
+        )
+        .into();
+        return gone;
+    }
+    let declared = declared_json(&state).unwrap_or_default();
+    let drift = drift(&state, &cluster, &look, &declared);
+    let reports = look.seen.into_iter().map(|(host, seen)| (host, seen.report)).collect();
+    let found = findings(&reports);
+    if !found.is_empty() {
+        let detail = format!("An apply cannot remove these:\n{}", found.join("\n"));
+        diagnostics.warning(format!("Cluster `{}` has findings", cluster.name), detail);
+    }
+    let found = kept_for_silent(state.attr("findings"), found, &look.silent);
+    let state = state.with("drift", texts(drift)).with("findings", texts(found));
+    ReadResponse { outcome: ReadOutcome::Found { state, private }, diagnostics }
+}
+
+/// What differs between the hosts and what state says of them.
+fn drift(state: &Value, cluster: &Cluster, look: &Look, declared: &serde_json::Value) -> Vec<String> {
+    let mut drift = Vec::new();
+    for (host, seen) in &look.seen {
+        drift.extend(drift_of(host, &seen.report));
+        let section = seen.sections.iter().find(|section| section.header.section == SectionKind::Cluster);
+        let Some(section) = section else {
+            drift.push(format!("{host}: it was never told of cluster `{}`", cluster.name));
+            continue;
+        };
+        match section.body::<host_state::document::ClusterSection>() {
+            Ok(body) if body.declared != *declared => {
+                drift.push(format!("{host}: `{}` declared something else", section.header.writer));
+            }
+            Ok(body) => drift.extend(old_issuer(host, &body.tls.issuer)),
+            Err(why) => drift.push(format!("{host}: {}", chain(&why))),
+        }
+        if !cluster.gateway && seen.report.run == RunStatus::Held {
+            drift.push(format!("{host}: nats-server was never released"));
+        }
+    }
+    kept_for_silent(state.attr("drift"), drift, &look.silent)
+}
+
+/// An issuer past one third of its life: the one thing that time alone makes drift of.
+fn old_issuer(host: &HostName, issuer: &str) -> Option<String> {
+    let info = identity::certificate_info(issuer).ok()?;
+    let is_due = time::OffsetDateTime::now_utc() >= info.renew_at();
+    is_due.then(|| format!("{host}: certificate `issuer` is past one third of its life, should be renewed"))
+}
+
+/// What was found, and of hosts that said nothing what was known before.
+fn kept_for_silent(
+    before: &Value,
+    mut found: Vec<String>,
+    silent: &BTreeMap<HostName, String>,
+) -> Vec<String> {
+    for text in before.elements().filter_map(Value::as_str) {
+        if silent.keys().any(|host| text.starts_with(&format!("{host}: "))) {
+            found.push(text.to_owned());
+        }
+    }
+    found.sort();
+    found
+}
+
+pub(super) async fn import(session: &Session, id: &str, schema: &Schema) -> Result<Imported, Failure> {
+    let id: SystemId = id
+        .parse()
+        .map_err(|why| Failure::new("The cluster cannot be imported", format!("{}.", chain(&why))))?;
+    let system = session.system(&id.authority).await?;
+    let none = || {
+        Failure::new(
+            format!("There is no cluster `{}`", id.name),
+            format!("No host that answers tells of it in the system of authority `{}`.", id.authority),
+        )
+    };
+    let hosts: BTreeMap<HostName, HostPort> = system
+        .hosts
+        .iter()
+        .filter(|(_, entry)| entry.cluster == id.name)
+        .map(|(host, entry)| (host.clone(), entry.agent.clone()))
+        .collect();
+    let look = look_at(session, system.card(), &hosts).await;
+    let sections = look.seen.values().flat_map(|seen| &seen.sections);
+    let newest = sections
+        .filter(|section| {
+            section.header.section == SectionKind::Cluster && section.header.owner == owner(&id.name)
+        })
+        .max_by_key(|section| section.header.generation)
+        .ok_or_else(none)?;
+    let body: host_state::document::ClusterSection = newest
+        .body()
+        .map_err(|why| Failure::new("The cluster cannot be imported", format!("{}.", chain(&why))))?;
+    let state = decode_state(body.declared.to_string().as_bytes(), &schema.block().implied_type())
+        .map_err(|why| Failure::new("What was declared cannot be read", format!("{}.", chain(&why))))?;
+    let mut state = state
+        .with("authority", trust_value(&system.trust))
+        .with("id", id.to_string())
+        .with("drift", Vec::<String>::new())
+        .with("findings", Vec::<String>::new());
+    let (trust, cluster, declared) = super::whole(&state)?;
+    state.set_attr("members", super::members(&trust, &cluster, &declared));
+    Ok(state.into())
+}
+
+/// What an apply will do to each server, as warnings; nothing when somebody cannot be asked.
+pub(super) async fn foretell(
+    session: &Session,
+    trust: &TrustRef,
+    cluster: &Cluster,
+    declared: &serde_json::Value,
+) -> Diagnostics {
+    let asking = foretell_within(session, trust, cluster, declared);
+    tokio::time::timeout(FORETELLING, asking).await.ok().flatten().unwrap_or_default()
+}
+
+async fn foretell_within(
+    session: &Session,
+    trust: &TrustRef,
+    cluster: &Cluster,
+    declared: &serde_json::Value,
+) -> Option<Diagnostics> {
+    let authority = authority(session, trust).ok()?;
+    let card = IdentityCard::of(&authority).ok()?;
+    let hosts: BTreeMap<HostName, HostPort> =
+        cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
+    let mut joined = BTreeMap::new();
+    for (host, seen) in look_at(session, &card, &hosts).await.seen {
+        let agent = session.agents().connect(&card, hosts.get(&host)?, Some(&host)).await.ok()?;
+        let one = Joined::of(agent, seen)?;
+        joined.insert(host, one);
+    }
+    let materials = materials(&authority, &authority.trust(), cluster, &joined).ok()?;
+    let release = joined.values().find_map(|one| one.cluster().and_then(|section| section.release));
+    let sections = cluster_sections(cluster, &authority.trust(), declared, &materials, release.as_ref());
+    let orders = orders(&authority, &owner(cluster.name.as_str()), &joined, &sections);
+    let plans = join_all(joined.iter().map(|(host, one)| {
+        let sections = orders.get(host).cloned().unwrap_or_default();
+        async move { (host.clone(), one.agent.preview(sections).await) }
+    }));
+    let told = plans.await.into_iter().filter_map(|(host, plan)| foretold(&host, &plan.ok()?));
+    Some(told.collect())
+}
+
+/// One host's plan for people.
+fn foretold(host: &HostName, plan: &host_state::Plan) -> Option<Diagnostic> {
+    let what = match plan.impact {
+        Impact::None => return None,
+        Impact::Reload => "reloads its configuration; no connection is lost",
+        Impact::Restart => "restarts",
+        Impact::Start => "starts",
+        Impact::Stop => "stops",
+    };
+    let mut why = plan.reasons.clone();
+    if !plan.settings.is_empty() {
+        let settings: Vec<String> = plan.settings.iter().map(|setting| format!("`{setting}`")).collect();
+        why.push(format!("settings that change: {}", settings.join(", ")));
+    }
+    Some(Diagnostic::warning(format!("`{host}` {what}"), why.join("\n")))
+}

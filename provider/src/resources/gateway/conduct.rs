@@ -1,0 +1,384 @@
+//! What the operations of a gateway do: form a system of staged clusters, roll it, hold it, look at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use host_state::document::{GatewaySection, Release};
+use host_state::report::{Report, RunStatus};
+use host_state::{SectionKind, chain};
+use identity::HostName;
+use nats_config::{HostPort, Sha256Hex};
+use tfplug::value::decode_state;
+use tfplug::{
+    Diagnostic, Diagnostics, Failure, Imported, PrivateState, ReadOutcome, ReadResponse, Schema, Value,
+};
+
+use crate::agents::{HostEntry, IdentityCard, System, same_operator};
+use crate::resources::cluster::{
+    Look, findings, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
+};
+use crate::resources::natural_id::SystemId;
+use crate::resources::trust::TrustRef;
+use crate::rollout::join::{Candidate, Joined, Joiner};
+use crate::rollout::lease::Lease;
+use crate::rollout::plan::{Course, course};
+use crate::rollout::progress::Bounds;
+use crate::rollout::reach::wait_reached;
+use crate::rollout::run::{Conductor, Orders};
+use crate::rollout::signing::{Addressee, sign};
+use crate::session::{KeyState, Session};
+use crate::topology::{Gateway, gateway_section};
+use crate::whoami::whoami;
+
+/// A gateway to be brought about.
+pub(super) struct Conduct<'a> {
+    pub(super) session: &'a Session,
+    pub(super) trust: &'a TrustRef,
+    pub(super) gateway: &'a Gateway,
+    pub(super) declared: &'a serde_json::Value,
+    pub(super) bounds: &'a Bounds,
+}
+
+fn owner(name: &str) -> String {
+    format!("nats_gateway/{name}")
+}
+
+impl Conduct<'_> {
+    fn owner(&self) -> String {
+        owner(self.gateway.name.as_str())
+    }
+
+    /// Brings the supercluster about. Returns nothing of the hosts' findings: those are their clusters'.
+    ///
+    /// Guarantees as for a cluster: each host is in the old or the new configuration; may be repeated.
+    pub(super) async fn run(&self) -> Result<Vec<String>, Diagnostics> {
+        let system = self.system()?;
+        let joined = self.join(&system).await?;
+        let pasts = pasts(&joined, &system);
+        let course = course(&pasts).map_err(|why| {
+            Diagnostic::error(
+                "These clusters cannot be joined",
+                format!("{}. Nothing was changed.", chain(&why)),
+            )
+        })?;
+        let lineage = match &course {
+            Course::Form => new_lineage()?,
+            Course::Resume { lineage } | Course::Roll { lineage } => lineage.clone(),
+        };
+        let members = joined.keys().map(ToString::to_string).collect();
+        let release = Release { meta_lineage: lineage, members };
+        let lease = self.lease(&system, &joined).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: &system,
+            hosts: &joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: self.gateway.rollout,
+        };
+        let result = match course {
+            Course::Form => self.form(&conductor, &release).await,
+            Course::Resume { .. } => {
+                let orders = self.orders(&system, &joined, Some(&release));
+                conductor.form(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
+            }
+            Course::Roll { .. } => self.roll(&conductor, &release).await,
+        };
+        lease.release().await;
+        self.session.remember_agents(system.hosts.values().map(|entry| entry.agent.clone()));
+        self.session.invalidate().await;
+        result.map(|()| Vec::new())
+    }
+
+    fn system(&self) -> Result<System, Diagnostic> {
+        let authority = self.session.authority(&self.trust.name, self.trust.generations)?;
+        same_operator(&authority, &self.trust.operator)?;
+        let hosts = self.gateway.nodes().map(|(host, member, node)| {
+            (host.clone(), HostEntry { cluster: member.cluster.to_string(), agent: node.agent.clone() })
+        });
+        let name = Some(self.gateway.name.to_string());
+        System::new(authority, name, hosts.collect(), Arc::clone(self.session.agents()))
+    }
+
+    async fn join(&self, system: &System) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
+        let candidates = self
+            .gateway
+            .nodes()
+            .map(|(host, _, node)| {
+                (
+                    host.clone(),
+                    Candidate { agent: node.agent.clone(), generation: node.generation, names: None },
+                )
+            })
+            .collect();
+        let what = self.owner();
+        let joiner = Joiner {
+            authority: &system.authority,
+            trust: &system.trust,
+            card: system.card(),
+            agents: self.session.agents(),
+            what: &what,
+        };
+        let joined = joiner.join_all(&candidates, self.bounds).await?;
+        let unstaged: Vec<String> = joined
+            .iter()
+            .filter(|(_, one)| one.cluster().is_none_or(|section| section.gateway.is_none()))
+            .map(|(host, _)| format!("`{host}`"))
+            .collect();
+        if unstaged.is_empty() {
+            return Ok(joined);
+        }
+        Err(Diagnostic::error(
+            "Not every host is staged",
+            format!(
+                "{} were not told of a cluster behind a gateway. Apply their `nats_cluster` first.",
+                unstaged.join(", ")
+            ),
+        )
+        .into())
+    }
+
+    async fn lease(&self, system: &System, joined: &BTreeMap<HostName, Joined>) -> Result<Lease, Diagnostic> {
+        let agents = joined.iter().map(|(host, one)| (host.clone(), one.agent.clone())).collect();
+        Lease::acquire(agents, joined.len(), &system.authority, self.session.lease_id()?, whoami()).await
+    }
+
+    /// An order for every host, empty where the ledger has it all.
+    fn orders(
+        &self,
+        system: &System,
+        joined: &BTreeMap<HostName, Joined>,
+        release: Option<&Release>,
+    ) -> Orders {
+        let pins: BTreeSet<Sha256Hex> =
+            joined.values().filter_map(|one| one.keys.leaf_pin().parse::<Sha256Hex>().ok()).collect();
+        let section = gateway_section(self.gateway, self.declared, &pins, release);
+        self.signed(system, joined, &section)
+    }
+
+    fn signed(
+        &self,
+        system: &System,
+        joined: &BTreeMap<HostName, Joined>,
+        section: &GatewaySection,
+    ) -> Orders {
+        let (owner, writer) = (self.owner(), whoami());
+        joined
+            .iter()
+            .map(|(host, one)| {
+                let to = Addressee { host, claim_id: &one.claim_id, owner: &owner, writer: &writer };
+                let signed = sign(&system.authority, to, one.head(SectionKind::Gateway), section);
+                (host.clone(), signed.into_iter().collect())
+            })
+            .collect()
+    }
+
+    /// Stages the gateway everywhere, waits until all reach each other, then releases all together.
+    async fn form(&self, conductor: &Conductor<'_>, release: &Release) -> Result<(), Diagnostics> {
+        let what = self.owner();
+        let staged = self.orders(conductor.system, conductor.hosts, None);
+        conductor.stage(&staged).await.map_err(|stopped| stopped.diagnostic(&what))?;
+        wait_reached(&what, conductor.hosts, &self.targets(&|_| true), self.bounds).await?;
+        let mut joined = conductor.hosts.clone();
+        for (host, sections) in staged {
+            if let Some(one) = joined.get_mut(&host) {
+                replace_heads(one, sections);
+            }
+        }
+        let released = self.orders(conductor.system, &joined, Some(release));
+        conductor.form(&released).await.map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+
+    /// Rolls the running system; fresh hosts are checked for reach first and start last.
+    async fn roll(&self, conductor: &Conductor<'_>, release: &Release) -> Result<(), Diagnostics> {
+        let what = self.owner();
+        let fresh: BTreeSet<&HostName> = conductor
+            .hosts
+            .iter()
+            .filter(|(_, one)| one.report.run == RunStatus::Held)
+            .map(|(host, _)| host)
+            .collect();
+        if !fresh.is_empty() {
+            wait_reached(&what, conductor.hosts, &self.targets(&|host| fresh.contains(host)), self.bounds)
+                .await?;
+        }
+        let orders = self.orders(conductor.system, conductor.hosts, Some(release));
+        conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+
+    /// What each host must reach: its neighbours' cluster ports and the others' gateway ports, of pairs that
+    /// `concerns` one of.
+    fn targets(&self, concerns: &dyn Fn(&HostName) -> bool) -> BTreeMap<HostName, Vec<String>> {
+        let nodes: Vec<_> = self.gateway.nodes().collect();
+        let of = |host: &HostName, cluster: &nats_config::ClusterName| {
+            let others =
+                nodes.iter().filter(|(other, _, _)| *other != host && (concerns(host) || concerns(other)));
+            let url = |(_, member, node): &(_, &crate::topology::Member, &crate::topology::MemberNode)| {
+                if member.cluster == *cluster {
+                    node.cluster_url.to_string()
+                } else {
+                    node.gateway_url.to_string()
+                }
+            };
+            others.map(url).collect()
+        };
+        nodes.iter().map(|(host, member, _)| ((*host).clone(), of(host, &member.cluster))).collect()
+    }
+
+    /// Stops and holds all servers; names, lineage and stores are kept. With `is_lost` hosts that do not answer are
+    /// only warned about.
+    ///
+    /// May be repeated; a crash half-way leaves some servers running.
+    pub(super) async fn hold(&self, is_lost: bool) -> Result<Diagnostics, Diagnostics> {
+        let mut system = self.system()?;
+        let addresses =
+            system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
+        let look = look_at(self.session, system.card(), &addresses).await;
+        let mut warnings = Diagnostics::new();
+        for (host, why) in &look.silent {
+            let told = if is_lost { Diagnostic::warning } else { Diagnostic::error };
+            let remedy = "Bring it back, or set `lost = true` when it is gone for ever.";
+            warnings.push(told(
+                format!("Host `{host}` was not told to stop"),
+                format!("`{host}`: {why}. {remedy}"),
+            ));
+        }
+        if warnings.has_errors() {
+            return Err(warnings);
+        }
+        let mut joined = BTreeMap::new();
+        for (host, seen) in look.seen {
+            let agent = system.agent(&host).await?;
+            // A host that was never told of this gateway has nothing to hold.
+            if let Some(one) = Joined::of(agent, seen).filter(|one| one.head(SectionKind::Gateway).is_some())
+            {
+                joined.insert(host, one);
+            }
+        }
+        system.hosts.retain(|host, _| joined.contains_key(host));
+        let mut orders = Orders::new();
+        let mine = owner(self.gateway.name.as_str());
+        for (host, one) in &joined {
+            let Some(head) = one.head(SectionKind::Gateway).filter(|head| head.header.owner == mine) else {
+                continue;
+            };
+            let mut section: GatewaySection = head.body().map_err(|why| {
+                Diagnostic::error(
+                    format!("The ledger of `{host}` cannot be read"),
+                    format!("{}.", chain(&why)),
+                )
+            })?;
+            section.release = None;
+            let of_one = BTreeMap::from([(host.clone(), one.clone())]);
+            orders.extend(self.signed(&system, &of_one, &section));
+        }
+        if orders.is_empty() {
+            return Ok(warnings);
+        }
+        let lease = self.lease(&system, &joined).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: &system,
+            hosts: &joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: self.gateway.rollout,
+        };
+        let result = conductor.all_at_once(&orders).await;
+        lease.release().await;
+        self.session.invalidate().await;
+        result.map(|_| warnings).map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+}
+
+pub(super) async fn read(session: &Session, state: Value, private: PrivateState) -> ReadResponse {
+    let (trust, gateway, declared) = match super::whole(&state) {
+        Ok(whole) => whole,
+        Err(problems) => return ReadResponse::unanswered(problems),
+    };
+    if !matches!(session.root_key(), KeyState::Known(_)) {
+        let problem = Diagnostic::warning(
+            "The hosts were not looked at",
+            "Without the root key no agent answers, so drift is not known. State is kept as it is.",
+        );
+        return ReadResponse::unanswered(problem.into());
+    }
+    let card = session.authority(&trust.name, trust.generations).and_then(|authority| {
+        same_operator(&authority, &trust.operator)?;
+        IdentityCard::of(&authority)
+    });
+    let card = match card {
+        Ok(card) => card,
+        Err(problem) => return ReadResponse::unanswered(problem.into()),
+    };
+    let hosts: BTreeMap<HostName, HostPort> =
+        gateway.nodes().map(|(host, _, node)| (host.clone(), node.agent.clone())).collect();
+    session.remember_agents(hosts.values().cloned());
+    let look = look_at(session, &card, &hosts).await;
+    let diagnostics = unanswered(&look);
+    let drift = drift(&gateway, &declared, &look);
+    let state = state.with("drift", texts(drift)).with("findings", Vec::<String>::new());
+    ReadResponse { outcome: ReadOutcome::Found { state, private }, diagnostics }
+}
+
+/// What is the gateway's to repair: sections that were staged and not rolled, and servers that were not released.
+/// What differs on a host otherwise is its cluster's.
+fn drift(gateway: &Gateway, declared: &serde_json::Value, look: &Look) -> Vec<String> {
+    let mut drift = Vec::new();
+    for (host, seen) in &look.seen {
+        let Report { sections, run, .. } = &seen.report;
+        for (kind, section) in sections.iter().filter(|(kind, _)| **kind != SectionKind::Claims) {
+            if section.confirmed != Some(section.generation) {
+                drift.push(format!(
+                    "{host}: `{kind}` section {} is staged and was not rolled out",
+                    section.generation
+                ));
+            }
+        }
+        let head = seen.sections.iter().find(|section| section.header.section == SectionKind::Gateway);
+        match head.map(|head| (head, head.body::<GatewaySection>())) {
+            None => drift.push(format!("{host}: it was never told of gateway `{}`", gateway.name)),
+            Some((_, Err(why))) => drift.push(format!("{host}: {}", chain(&why))),
+            Some((head, Ok(body))) if body.declared != *declared => {
+                drift.push(format!("{host}: `{}` declared something else", head.header.writer));
+            }
+            Some((_, Ok(_))) if *run == RunStatus::Held => drift.push(format!("{host}: nats-server is held")),
+            Some((_, Ok(_))) => {}
+        }
+    }
+    drift.sort();
+    drift
+}
+
+pub(super) async fn import(session: &Session, id: &str, schema: &Schema) -> Result<Imported, Failure> {
+    let failed = |why: &dyn std::error::Error| {
+        Failure::new("The gateway cannot be imported", format!("{}.", chain(why)))
+    };
+    let id: SystemId = id.parse().map_err(|why: crate::resources::natural_id::IdError| failed(&why))?;
+    let system = session.system(&id.authority).await?;
+    let hosts = system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
+    let look = look_at(session, system.card(), &hosts).await;
+    let sections = look.seen.values().flat_map(|seen| &seen.sections);
+    let newest = sections
+        .filter(|section| {
+            section.header.section == SectionKind::Gateway && section.header.owner == owner(&id.name)
+        })
+        .max_by_key(|section| section.header.generation)
+        .ok_or_else(|| {
+            Failure::new(
+                format!("There is no gateway `{}`", id.name),
+                format!("No host that answers tells of it in the system of authority `{}`.", id.authority),
+            )
+        })?;
+    let body: GatewaySection = newest.body().map_err(|why| failed(&why))?;
+    let state = decode_state(body.declared.to_string().as_bytes(), &schema.block().implied_type())
+        .map_err(|why| failed(&why))?;
+    let reports = BTreeMap::new();
+    Ok(state
+        .with("id", id.to_string())
+        .with("drift", Vec::<String>::new())
+        .with("findings", findings(&reports))
+        .into())
+}
