@@ -74,9 +74,8 @@ impl Front {
     pub async fn start(settings: &AgentSettings, applier: Arc<dyn Applier>) -> Result<Front, StartError> {
         let socket = local::open(&settings.state_dir).await?;
         let port = listener::bind(settings.listen).await?;
-        let address = port
-            .local_addr()
-            .map_err(|source| listener::BindError { address: settings.listen, source })?;
+        let address =
+            port.local_addr().map_err(|source| listener::BindError { address: settings.listen, source })?;
         let (stop, tasks, applies) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let services = listener::Services {
             enrollment: Arc::new(claim::Enrolling::new(Arc::clone(&applier))),

@@ -45,12 +45,17 @@ impl AuthorityArgs {
         let Some(path) = &self.root_key_file else {
             let text = std::env::var(ROOT_KEY_VARIABLE).map(Zeroizing::new);
             let Ok(text) = text else {
-                bail!("no root key: set the environment variable {ROOT_KEY_VARIABLE}, or name a file with `--root-key-file`")
+                bail!(
+                    "no root key: set the environment variable {ROOT_KEY_VARIABLE}, or name a file with `--root-key-file`"
+                )
             };
-            return text.parse().with_context(|| format!("the root key in {ROOT_KEY_VARIABLE} cannot be used"));
+            return text
+                .parse()
+                .with_context(|| format!("the root key in {ROOT_KEY_VARIABLE} cannot be used"));
         };
         let shown = path.display();
-        let mode = std::fs::metadata(path).with_context(|| format!("cannot read the root key file `{shown}`"))?;
+        let mode =
+            std::fs::metadata(path).with_context(|| format!("cannot read the root key file `{shown}`"))?;
         let mode = mode.permissions().mode() & 0o777;
         ensure!(
             mode & 0o077 == 0,

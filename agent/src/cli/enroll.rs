@@ -49,10 +49,15 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>> {
     let limit = MAX_ENROLLMENT_LEN as u64 + 1;
     let mut text = Zeroizing::new(String::new());
     if path == Path::new("-") {
-        std::io::stdin().lock().take(limit).read_to_string(&mut text).context("cannot read standard input")?;
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?;
     } else {
         let shown = path.display();
-        let file = std::fs::File::open(path).with_context(|| format!("cannot read the enrolment `{shown}`"))?;
+        let file =
+            std::fs::File::open(path).with_context(|| format!("cannot read the enrolment `{shown}`"))?;
         let read = file.take(limit).read_to_string(&mut text);
         read.with_context(|| format!("cannot read the enrolment `{shown}`"))?;
     }

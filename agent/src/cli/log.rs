@@ -21,8 +21,9 @@ const QUIET: [&str; 2] = ["async_nats=off", "rustls=error"];
 /// # Errors
 /// When `filter` cannot be read, or logging was started before.
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(with_quiet(filter))
-        .with_context(|| format!("`--log {filter}` is no filter, try `info` or `info,nats_agent::front=debug`"))?;
+    let filter = EnvFilter::try_new(with_quiet(filter)).with_context(|| {
+        format!("`--log {filter}` is no filter, try `info` or `info,nats_agent::front=debug`")
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Human => {

@@ -38,7 +38,8 @@ pub(crate) fn status(report: &Report) -> String {
     line(&mut text, "agent", agent_version);
     line(&mut text, "state", run_text(*run));
     if let Some(server) = server {
-        let said = format!("{}, process {}, since {}", server.version, server.pid, time_text(server.started_at));
+        let said =
+            format!("{}, process {}, since {}", server.version, server.pid, time_text(server.started_at));
         line(&mut text, "nats-server", &said);
         line(&mut text, "digest", server.digest.as_deref().unwrap_or("the server did not say"));
     }
@@ -64,7 +65,11 @@ pub(crate) fn status(report: &Report) -> String {
     for (name, certificate) in certificates {
         line(&mut text, name, &certificate_text(certificate));
     }
-    line(&mut text, "drift", &count(drift.len(), "difference that apply removes", "differences that apply removes"));
+    line(
+        &mut text,
+        "drift",
+        &count(drift.len(), "difference that apply removes", "differences that apply removes"),
+    );
     line(&mut text, "findings", &count(findings.len(), "thing to look at", "things to look at"));
     line(&mut text, "observed", &time_text(*observed_at));
     text.truncate(text.trim_end().len());
@@ -140,7 +145,8 @@ mod tests {
                 claim_id: "00112233445566778899aabbccddeeff".to_owned(),
                 host_keys: serde_json::Value::Null,
             }),
-            sections: [(SectionKind::Cluster, section(3, Some(3))), (SectionKind::Claims, section(9, None))].into(),
+            sections: [(SectionKind::Cluster, section(3, Some(3))), (SectionKind::Claims, section(9, None))]
+                .into(),
             rendition: Some(8),
             run: RunStatus::Running,
             meta_lineage: Some("aa".to_owned()),

@@ -102,7 +102,10 @@ impl Serve {
                 enrollment.token.to_text() != given.token.to_text() || enrollment.host != given.host
             }
             EnrollmentFile::Expired { host, .. } => {
-                tracing::warn!(host, "the enrolment's hour is over; `nats-agent enroll` opens the door again");
+                tracing::warn!(
+                    host,
+                    "the enrolment's hour is over; `nats-agent enroll` opens the door again"
+                );
                 false
             }
             EnrollmentFile::Unreadable { reason } => {

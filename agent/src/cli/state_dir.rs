@@ -15,7 +15,8 @@ pub(super) fn prepare(path: &Path) -> Result<()> {
         let made = std::fs::DirBuilder::new().mode(layout::DIRECTORY_MODE).create(path);
         made.with_context(|| format!("cannot make the state directory `{shown}`"))?;
     }
-    let meta = std::fs::metadata(path).with_context(|| format!("cannot look at the state directory `{shown}`"))?;
+    let meta =
+        std::fs::metadata(path).with_context(|| format!("cannot look at the state directory `{shown}`"))?;
     ensure!(meta.is_dir(), "the state directory `{shown}` is not a directory");
     let own = rustix::process::geteuid();
     ensure!(

@@ -22,7 +22,11 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(self) -> Result<u8> {
         let seen = self.source.report()?;
-        if self.source.json { output::say_json(&seen)? } else { output::say(&report::status(&seen))? }
+        if self.source.json {
+            output::say_json(&seen)?
+        } else {
+            output::say(&report::status(&seen))?
+        }
         Ok(0)
     }
 }

@@ -47,7 +47,10 @@ fn refusals_say_what_is_missing() {
         (&["serve", "--listen", "here"], "invalid value 'here' for '--listen <ADDRESS:PORT>'"),
         (&["creds", "--authority", "acme"], "<--user <NAME>|--role <ROLE>>"),
         (&["creds", "--authority", "acme", "--user", "u"], "--account <NAME>"),
-        (&["creds", "--authority", "acme", "--role", "reader", "--account", "a", "--user", "u"], "cannot be used with"),
+        (
+            &["creds", "--authority", "acme", "--role", "reader", "--account", "a", "--user", "u"],
+            "cannot be used with",
+        ),
         (&["status", "--agent", "127.0.0.1:8442"], "--authority <NAME>"),
         (&["diff", "--agent", "a:1", "--authority", "acme", "--state-dir", "/x"], "cannot be used with"),
     ];
@@ -60,6 +63,12 @@ fn refusals_say_what_is_missing() {
 #[test]
 fn a_wrong_command_line_is_no_drift() {
     let arguments = |text: &[&str]| text.iter().map(OsString::from).collect::<Vec<_>>();
-    assert_eq!(format!("{:?}", run(arguments(&["nats-agent", "no-such-command"]))), format!("{:?}", ExitCode::from(64)));
-    assert_eq!(format!("{:?}", run(arguments(&["nats-agent", "--version"]))), format!("{:?}", ExitCode::SUCCESS));
+    assert_eq!(
+        format!("{:?}", run(arguments(&["nats-agent", "no-such-command"]))),
+        format!("{:?}", ExitCode::from(64))
+    );
+    assert_eq!(
+        format!("{:?}", run(arguments(&["nats-agent", "--version"]))),
+        format!("{:?}", ExitCode::SUCCESS)
+    );
 }

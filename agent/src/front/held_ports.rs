@@ -37,11 +37,12 @@ impl HeldPorts {
             let held = if open.contains_key(port) {
                 Ok(())
             } else {
-                TcpListener::bind(port).await.map_err(|error| format!("cannot listen on `{port}`: {error}")).map(
-                    |listener| {
+                TcpListener::bind(port)
+                    .await
+                    .map_err(|error| format!("cannot listen on `{port}`: {error}"))
+                    .map(|listener| {
                         open.insert(*port, tokio::spawn(answer(listener)));
-                    },
-                )
+                    })
             };
             results.insert(*port, held);
         }

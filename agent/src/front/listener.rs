@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nats_agent_api::server::{
-    AgentService, ClaimedTls, EnrollmentService, ListenerTls, TlsError, UnclaimedTls, self_signed, serve_claimed,
-    serve_unclaimed,
+    AgentService, ClaimedTls, EnrollmentService, ListenerTls, TlsError, UnclaimedTls, self_signed,
+    serve_claimed, serve_unclaimed,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;

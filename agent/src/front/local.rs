@@ -50,7 +50,9 @@ pub enum LocalAnswer {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenSocketError {
     /// The state directory's path is too long for a socket in it.
-    #[error("`{path}` is longer than {MAX_SOCKET_PATH} bytes, the longest path of a Unix socket; choose a shorter state directory")]
+    #[error(
+        "`{path}` is longer than {MAX_SOCKET_PATH} bytes, the longest path of a Unix socket; choose a shorter state directory"
+    )]
     TooLong {
         /// The socket's path.
         path: PathBuf,
@@ -177,7 +179,9 @@ pub enum LocalReportError {
         path: PathBuf,
     },
     /// Nobody answers there.
-    #[error("no agent answers at `{path}`; is `nats-agent serve` running with this state directory, and are you its user or root?")]
+    #[error(
+        "no agent answers at `{path}`; is `nats-agent serve` running with this state directory, and are you its user or root?"
+    )]
     NoAgent {
         /// The socket's path.
         path: PathBuf,

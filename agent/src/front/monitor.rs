@@ -128,10 +128,12 @@ pub fn parse_answer(raw: &[u8]) -> Result<Answer, MonitorError> {
     }
     let end = raw.windows(4).position(|four| four == b"\r\n\r\n");
     let end = end.ok_or(MonitorError::NotHttp("its headers have no end"))?;
-    let head = std::str::from_utf8(&raw[..end]).map_err(|_| MonitorError::NotHttp("its headers are no text"))?;
+    let head =
+        std::str::from_utf8(&raw[..end]).map_err(|_| MonitorError::NotHttp("its headers are no text"))?;
     let body = &raw[end + 4..];
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(status_of).ok_or(MonitorError::NotHttp("its first line is no status line"))?;
+    let status =
+        lines.next().and_then(status_of).ok_or(MonitorError::NotHttp("its first line is no status line"))?;
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(MonitorError::NotHttp("a header has no colon"))?;
         if name.eq_ignore_ascii_case("transfer-encoding") {
@@ -206,8 +208,17 @@ const GO_ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 /// [`MonitorError::Varz`] when a field is missing or of another type.
 pub fn parse_varz(body: &[u8]) -> Result<RunningObserved, MonitorError> {
     let varz: Varz = serde_json::from_slice(body).map_err(MonitorError::Varz)?;
-    let Varz { config_digest, version, server_name, tls_cert_not_after, cluster, gateway, leaf, websocket, mqtt } =
-        varz;
+    let Varz {
+        config_digest,
+        version,
+        server_name,
+        tls_cert_not_after,
+        cluster,
+        gateway,
+        leaf,
+        websocket,
+        mqtt,
+    } = varz;
     let inner = |listener: Option<ListenerVarz>| listener.and_then(|listener| listener.tls_cert_not_after);
     let certificates: BTreeMap<String, String> = [
         ("client", tls_cert_not_after),

@@ -133,7 +133,8 @@ async fn fetch(
     let host_ca = claimed.trust.host_ca_bundle();
     let connected = AgentClient::connect(&agent, &identity, &host_ca, expected, TIMEOUTS).await;
     let client = connected.map_err(|source| FetchError::Connect { host: host.to_owned(), source })?;
-    let fetched = client.claims().await.map_err(|source| FetchError::Call { host: host.to_owned(), source })?;
+    let fetched =
+        client.claims().await.map_err(|source| FetchError::Call { host: host.to_owned(), source })?;
     let Some(section) = fetched else { return Ok(false) };
     let taken = applier.take_claims(section).await;
     taken.map_err(|source| FetchError::Refused { host: host.to_owned(), source })

@@ -331,10 +331,12 @@ mod tests {
             user_jwt: "x.y.z".to_owned(),
             user_key: Arc::new(identity::Nkey::from_seed_bytes(identity::NkeyKind::User, &[7; 32])),
         };
-        let ClaimsObserved::Silent { reason } = Resolver::new(Path::new("/nowhere")).claims(&server).await else {
+        let ClaimsObserved::Silent { reason } = Resolver::new(Path::new("/nowhere")).claims(&server).await
+        else {
             panic!("somebody answered");
         };
-        let text = "cannot connect to the local nats-server at `127.71.5.1:4222` as the agent's system user: ";
+        let text =
+            "cannot connect to the local nats-server at `127.71.5.1:4222` as the agent's system user: ";
         assert!(reason.starts_with(text) && reason.contains("Connection refused"), "{reason}");
     }
 }

@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use host_state::report::ApplyEvent;
 use host_state::{Plan, SignedSection};
 use nats_agent_api::order::{
-    ApplyOrder, Caller, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder, TunnelRequest,
-    TunnelResponse,
+    ApplyOrder, Caller, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder,
+    TunnelRequest, TunnelResponse,
 };
 use nats_agent_api::server::{AgentService, ServiceError};
 use tokio::sync::{Semaphore, mpsc};

@@ -14,7 +14,12 @@ const HOST: &str = "east-1";
 const CLAIM_ID: &str = "00112233445566778899aabbccddeeff";
 
 /// Claims the host at `address` as `by`, with a token of `token_of`, over a certificate of `role`.
-async fn attempt(address: &str, by: &Authority, token_of: &Authority, role: Role) -> Result<ClaimDone, ClaimError> {
+async fn attempt(
+    address: &str,
+    by: &Authority,
+    token_of: &Authority,
+    role: Role,
+) -> Result<ClaimDone, ClaimError> {
     let enrollment = token_of.enrollment(HOST.parse().unwrap(), 1);
     let ip = address.split(':').next().unwrap();
     claim(address, &caller(by, &role), &enrollment, Duration::from_secs(5), |offer| {

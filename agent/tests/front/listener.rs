@@ -22,7 +22,11 @@ async fn client(address: &str, role: Role) -> AgentClient {
 }
 
 fn order() -> ApplyOrder {
-    ApplyOrder { sections: Vec::new(), mode: nats_agent_api::order::ApplyMode::Roll, lease_id: "ab".to_owned() }
+    ApplyOrder {
+        sections: Vec::new(),
+        mode: nats_agent_api::order::ApplyMode::Roll,
+        lease_id: "ab".to_owned(),
+    }
 }
 
 async fn claimed(address: &str, seed: u8) -> (Arc<Scripted>, tempfile::TempDir, nats_agent::front::Front) {

@@ -25,7 +25,11 @@ fn binary() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
     let binary = target.join(format!("tools/nats-server-{VERSION}/nats-server"));
-    assert!(binary.is_file(), "no nats-server {VERSION} at `{}`: `cargo xtask tools` fetches it", binary.display());
+    assert!(
+        binary.is_file(),
+        "no nats-server {VERSION} at `{}`: `cargo xtask tools` fetches it",
+        binary.display()
+    );
     binary
 }
 
@@ -90,7 +94,8 @@ impl Server {
         let host = name.parse().unwrap();
         let system_jwt = authority.system_user_jwt(&host, &secret.keys().system_user, now, now + HOUR);
         let host_ca_pem = trust.host_ca_bundle();
-        let server = Server { child, state, address: address.parse().unwrap(), secret, host_ca_pem, system_jwt };
+        let server =
+            Server { child, state, address: address.parse().unwrap(), secret, host_ca_pem, system_jwt };
         server.wait().await;
         server
     }

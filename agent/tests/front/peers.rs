@@ -58,7 +58,11 @@ async fn a_host_that_was_away_gets_the_claims_of_its_neighbour() {
         assert!(tokio::time::Instant::now() < deadline, "nothing was fetched");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(*near.taken.lock().unwrap(), [claims], "one neighbour has them, one is away, itself is not asked");
+    assert_eq!(
+        *near.taken.lock().unwrap(),
+        [claims],
+        "one neighbour has them, one is away, itself is not asked"
+    );
     near_front.stop().await;
     far_front.stop().await;
 }

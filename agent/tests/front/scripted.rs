@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use host_state::report::{ApplyEvent, Outcome, Report, RunStatus};
 use host_state::{Plan, SignedSection};
 use identity::{
-    Authority, CertificatePem, ClientIdentity, Generations, HostKeys, HostNames, HostSecret, HostSeeds, Role, RootKey,
-    mint_leaf,
+    Authority, CertificatePem, ClientIdentity, Generations, HostKeys, HostNames, HostSecret, HostSeeds, Role,
+    RootKey, mint_leaf,
 };
 use nats_agent::front::Front;
 use nats_agent::roles::{
@@ -75,7 +75,8 @@ impl Scripted {
     /// As if `authority` had claimed it.
     pub(crate) fn claimed_by(&self, authority: &Authority, host: &str, address: &str) {
         let names = Scripted::names(host, address);
-        let issuer = authority.issuer(&self.secret.keys(), &names, OffsetDateTime::now_utc(), 24 * HOUR).unwrap();
+        let issuer =
+            authority.issuer(&self.secret.keys(), &names, OffsetDateTime::now_utc(), 24 * HOUR).unwrap();
         self.keep(authority.trust(), &issuer, &names, "0123456789abcdef0123456789abcdef");
     }
 
@@ -99,8 +100,11 @@ impl Scripted {
     }
 
     pub(crate) async fn serve(self: &Arc<Self>, listen: &str, state_dir: &std::path::Path) -> Front {
-        let settings =
-            AgentSettings { state_dir: PathBuf::from(state_dir), listen: listen.parse().unwrap(), nats_server: None };
+        let settings = AgentSettings {
+            state_dir: PathBuf::from(state_dir),
+            listen: listen.parse().unwrap(),
+            nats_server: None,
+        };
         Front::start(&settings, Arc::clone(self) as Arc<dyn Applier>).await.unwrap()
     }
 
@@ -142,8 +146,9 @@ impl Applier for Scripted {
 
     async fn bind(&self, claim: NewClaim) -> Result<(), ApplierError> {
         let NewClaim { generation: _, claim_id, trust, issuer_pem, names } = claim;
-        let issuer: CertificatePem =
-            issuer_pem.parse().map_err(|_| ApplierError::InvalidDocument("the issuer is no certificate".to_owned()))?;
+        let issuer: CertificatePem = issuer_pem
+            .parse()
+            .map_err(|_| ApplierError::InvalidDocument("the issuer is no certificate".to_owned()))?;
         self.keep(trust, &issuer, &names, &claim_id);
         Ok(())
     }

@@ -94,7 +94,7 @@ async fn requests_and_scatters_of_the_system_account() {
     // Routes may still be forming: a level to wait for, as each answer names its server.
     let mut names = Vec::new();
     for id in 0..20 {
-        let answers = tunnel.call(call(id, "$SYS.REQ.SERVER.PING.IDZ", 2)).await;
+        let answers = tunnel.call(call(id, "$SYS.REQ.SERVER.PING.HEALTHZ", 2)).await;
         names = answers.iter().filter_map(name_of).collect();
         if names.len() == 2 {
             assert_eq!(end(&answers), (2, None));
@@ -104,14 +104,14 @@ async fn requests_and_scatters_of_the_system_account() {
     names.sort();
     assert_eq!(names, ["east-1", "east-2"], "a scatter ends when all have answered");
 
-    let answers = tunnel.call(call(100, "$SYS.REQ.SERVER.PING.IDZ", 9)).await;
+    let answers = tunnel.call(call(100, "$SYS.REQ.SERVER.PING.HEALTHZ", 9)).await;
     assert_eq!(end(&answers), (2, None), "more were wanted than are there: the deadline ends it");
 
     let answers = tunnel.call(call(101, "$SYS.REQ.CLAIMS.UPDATE", 1)).await;
     assert_eq!(answers.len(), 1);
     assert_eq!(end(&answers), (0, Some("permissions violation")), "the monitor may not push claims");
 
-    let large = TunnelCall { payload: vec![b'x'; 65_537], ..call(102, "$SYS.REQ.SERVER.PING.IDZ", 1) };
+    let large = TunnelCall { payload: vec![b'x'; 65_537], ..call(102, "$SYS.REQ.SERVER.PING.HEALTHZ", 1) };
     let error = Some("maximum payload exceeded: 65537 bytes, at most 65536");
     assert_eq!(end(&tunnel.call(large).await), (0, error));
 
@@ -190,7 +190,8 @@ async fn a_server_that_goes_away_ends_the_tunnel_without_asking_to_sign_again() 
     tunnel.log_in(&monitor).await;
     assert!(matches!(tunnel.next().await, TunnelResponse::Opened { .. }));
     drop(server);
-    let ended = tokio::time::timeout(Duration::from_secs(5), tunnel.serving).await.unwrap().unwrap().unwrap_err();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(5), tunnel.serving).await.unwrap().unwrap().unwrap_err();
     assert_eq!(ended.to_string(), "the local nats-server ended the connection: disconnected");
     let left: Vec<_> = ReceiverStream::new(tunnel.answers).collect().await;
     assert_eq!(left, [], "nothing more was asked");

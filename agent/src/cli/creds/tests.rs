@@ -33,7 +33,8 @@ fn roles_are_those_of_people() {
 fn a_certificate_and_its_key_are_one_pem_text() {
     let now = OffsetDateTime::now_utc();
     let seed = Zeroizing::new([5; 32]);
-    let text = certificate(&authority(), &Role::Reader, &seed, now, Expiry::After(Duration::from_secs(60))).unwrap();
+    let text =
+        certificate(&authority(), &Role::Reader, &seed, now, Expiry::After(Duration::from_secs(60))).unwrap();
     let leaf = CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
     assert_eq!(role_of(&leaf).unwrap(), ("acme".parse().unwrap(), Role::Reader));
     let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).unwrap();
@@ -50,7 +51,8 @@ fn a_secret_goes_to_a_new_private_file_only() {
     let path = folder.path().join("a.creds");
     let (account, user) = ("orders".parse().unwrap(), "service".parse().unwrap());
     let now = OffsetDateTime::now_utc();
-    let secret = authority().user_credentials(&account, &user, 1, &Zeroizing::new([6; 32]), now, None).creds();
+    let secret =
+        authority().user_credentials(&account, &user, 1, &Zeroizing::new([6; 32]), now, None).creds();
     write_secret(&path, &secret).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let read: Credentials = std::fs::read_to_string(&path).unwrap().parse().unwrap();

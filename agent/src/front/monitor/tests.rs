@@ -8,7 +8,11 @@ use super::*;
 fn check(raw: &str, expected: Result<(u16, &str), &str>) {
     match (parse_answer(raw.as_bytes()), expected) {
         (Ok(answer), Ok((status, body))) => {
-            assert_eq!((answer.status, String::from_utf8(answer.body).unwrap().as_str()), (status, body), "{raw:?}");
+            assert_eq!(
+                (answer.status, String::from_utf8(answer.body).unwrap().as_str()),
+                (status, body),
+                "{raw:?}"
+            );
         }
         (Err(error), Err(text)) => assert_eq!(error.to_string(), text, "{raw:?}"),
         (found, expected) => panic!("{raw:?}: found {found:?}, expected {expected:?}"),
@@ -51,7 +55,10 @@ fn varz_is_read_with_the_certificate_of_each_listener() {
     };
     assert_eq!(parse_varz(body).unwrap(), expected);
     let error = parse_varz(br#"{"version":"2.15.1"}"#).unwrap_err();
-    assert_eq!(host_state::chain(&error), "`/varz` cannot be read: missing field `config_digest` at line 1 column 20");
+    assert_eq!(
+        host_state::chain(&error),
+        "`/varz` cannot be read: missing field `config_digest` at line 1 column 20"
+    );
 }
 
 proptest! {
@@ -90,7 +97,8 @@ async fn server(answer: Vec<u8>) -> SocketAddr {
 
 #[tokio::test]
 async fn health_is_told_in_the_servers_own_words() {
-    let sick = b"HTTP/1.0 503 Service Unavailable\r\n\r\n{\"status\":\"unavailable\",\"error\":\"no meta leader\"}";
+    let sick =
+        b"HTTP/1.0 503 Service Unavailable\r\n\r\n{\"status\":\"unavailable\",\"error\":\"no meta leader\"}";
     let address = server(sick.to_vec()).await;
     let error = healthz(address, "js-meta-only=true").await.unwrap_err();
     assert_eq!(error, "the monitoring port answered 503: no meta leader");
@@ -112,6 +120,8 @@ async fn nobody_there_is_silence_with_its_reason() {
 async fn an_endless_answer_is_cut_off() {
     let mut endless = b"HTTP/1.0 200 OK\r\n\r\n".to_vec();
     endless.resize(MAX_ANSWER_BYTES + 4096, b'x');
-    let RunningObserved::Silent { reason } = running(server(endless).await).await else { panic!("it was read") };
+    let RunningObserved::Silent { reason } = running(server(endless).await).await else {
+        panic!("it was read")
+    };
     assert_eq!(reason, "the answer of the monitoring port is longer than 8388608 bytes");
 }

@@ -28,7 +28,8 @@ pub(super) async fn apply(
     let order = roles::ApplyOrder { sections, mode, lease_id };
     let (applier, caller) = (Arc::clone(applier), caller_of(caller));
     let running = applies.spawn(async move { applier.apply(order, caller, events).await });
-    let ended = running.await.map_err(|error| ServiceError::Failed(format!("the apply ended by itself: {error}")))?;
+    let ended =
+        running.await.map_err(|error| ServiceError::Failed(format!("the apply ended by itself: {error}")))?;
     match &ended {
         Ok(()) => tracing::info!("apply ended"),
         Err(error) => tracing::warn!(%error, "apply was refused"),

@@ -36,7 +36,9 @@ async fn target(applier: &dyn Applier) -> Result<Target, ServiceError> {
     let sections = applier.sections().await.map_err(service_error)?;
     let cluster = sections.iter().find(|section| section.header.section == SectionKind::Cluster);
     let Some(cluster) = cluster else {
-        return Err(ServiceError::Failed("this host runs no nats-server yet: it has no cluster section".to_owned()));
+        return Err(ServiceError::Failed(
+            "this host runs no nats-server yet: it has no cluster section".to_owned(),
+        ));
     };
     let cluster: ClusterSection =
         cluster.body().map_err(|error| ServiceError::Failed(host_state::chain(&error)))?;
@@ -50,7 +52,11 @@ async fn target(applier: &dyn Applier) -> Result<Target, ServiceError> {
     let named = cluster.tls.addresses.first().copied();
     Ok(Target {
         client: SocketAddr::new(dialled(listener.address), listener.port),
-        address: if listener.address.is_unspecified() { named.unwrap_or(listener.address) } else { listener.address },
+        address: if listener.address.is_unspecified() {
+            named.unwrap_or(listener.address)
+        } else {
+            listener.address
+        },
         host_ca_pem,
     })
 }

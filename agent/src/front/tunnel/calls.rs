@@ -116,7 +116,10 @@ pub(super) fn ended(id: u64, replies: u32, error: Option<CallError>) -> TunnelRe
 /// Whether a message can be published there: tokens of visible characters without wildcards.
 fn is_publishable(subject: &str) -> bool {
     let token = |token: &str| {
-        !token.is_empty() && token != "*" && token != ">" && !token.contains(|c: char| c.is_whitespace() || c.is_control())
+        !token.is_empty()
+            && token != "*"
+            && token != ">"
+            && !token.contains(|c: char| c.is_whitespace() || c.is_control())
     };
     subject.len() <= 1024 && subject.split('.').all(token)
 }
@@ -128,7 +131,8 @@ fn is_header(name: &str, value: &str) -> bool {
 }
 
 fn flat(headers: async_nats::HeaderMap) -> BTreeMap<String, String> {
-    let last = |values: &Vec<async_nats::HeaderValue>| values.last().map(ToString::to_string).unwrap_or_default();
+    let last =
+        |values: &Vec<async_nats::HeaderValue>| values.last().map(ToString::to_string).unwrap_or_default();
     headers.iter().map(|(name, values)| (name.to_string(), last(values))).collect()
 }
 
@@ -207,7 +211,10 @@ mod tests {
         }
         let split = TunnelCall { headers: [("A".to_owned(), "b\r\nC: d".to_owned())].into(), ..call(1, 1) };
         assert_eq!(refused(&mut calls, split), "invalid call: a header holds what headers cannot");
-        assert_eq!(refused(&mut calls, call(1, 0)), "invalid call: it waits for no reply, or for more than 4096");
+        assert_eq!(
+            refused(&mut calls, call(1, 0)),
+            "invalid call: it waits for no reply, or for more than 4096"
+        );
         let hasty = TunnelCall { timeout: Duration::ZERO, ..call(1, 1) };
         assert_eq!(refused(&mut calls, hasty), "invalid call: it has no time");
         for id in 0..64 {

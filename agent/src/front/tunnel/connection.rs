@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue, Message, ServerError, Subscriber};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue, Message,
+    ServerError, Subscriber,
+};
 use futures_util::StreamExt;
 use nats_agent_api::order::TunnelCall;
 use tokio::sync::{mpsc, oneshot};
