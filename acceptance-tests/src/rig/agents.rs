@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, kill_process};
 
 use super::binaries;
 use super::loopback::{AGENT_PORT, Block, Folder};
-use super::process::Process;
+use super::process::{Process, Signal};
 use super::wait::wait_until;
 use crate::tools;
 
@@ -32,6 +33,7 @@ pub struct Host {
     cluster: String,
     address: Ipv4Addr,
     folder: PathBuf,
+    nats_server: Option<PathBuf>,
     agent: Option<Process>,
 }
 
@@ -57,6 +59,7 @@ impl Fleet {
                 cluster: (*cluster).to_owned(),
                 address: block.address(index),
                 folder: own,
+                nats_server: None,
                 agent: None,
             });
         }
@@ -116,6 +119,24 @@ impl Fleet {
     }
 }
 
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // All are asked at once, because each stops its nats-server first; their own drops wait for them.
+        for agent in self.hosts.iter_mut().filter_map(|host| host.agent.as_mut()) {
+            // One that is not asked here is asked by its own drop.
+            let _ = agent.signal(Signal::TERM);
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.agent.take());
+        // An agent that was killed leaves its server behind.
+        let _ = self.kill_server();
+    }
+}
+
 impl Host {
     /// Its name, such as `east-1`.
     pub fn name(&self) -> &str {
@@ -172,13 +193,45 @@ impl Host {
         let mut command = Command::new(binaries::agent()?);
         command.arg("serve").arg("--state-dir").arg(self.state_dir());
         command.args(["--listen", &self.agent_address().to_string(), "--host", &self.name]);
-        command.arg("--nats-server").arg(tools::nats_server()?);
+        let nats_server = self.nats_server.as_ref().map_or_else(tools::nats_server, |own| Ok(own.clone()))?;
+        command.arg("--nats-server").arg(nats_server);
         if self.enrollment().exists() {
             command.arg("--enrollment").arg(self.enrollment());
         }
         let name = format!("the agent of `{}`", self.name);
         self.agent = Some(Process::start(&name, &mut command, &self.folder.join("agent.log"))?);
         Ok(())
+    }
+
+    /// Gives the host a copy of nats-server that no other host runs, from the agent's next start on. Returns where it is.
+    ///
+    /// # Errors
+    /// When nats-server is missing or cannot be copied.
+    pub fn own_nats_server(&mut self) -> Result<PathBuf> {
+        let copy = self.folder.join("nats-server");
+        fs::copy(tools::nats_server()?, &copy).with_context(|| format!("write `{}`", copy.display()))?;
+        self.nats_server = Some(copy.clone());
+        Ok(copy)
+    }
+
+    /// The process id of its nats-server, as that wrote it; absent when none runs in the agent's state folder.
+    pub fn server_pid(&self) -> Option<u32> {
+        let pid: u32 = fs::read_to_string(self.state_dir().join("nats-server.pid")).ok()?.trim().parse().ok()?;
+        // A number that is used again belongs to a process that works elsewhere.
+        let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        let is_alive = !fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") Z ");
+        (is_alive && works_in == fs::canonicalize(self.state_dir()).ok()?).then_some(pid)
+    }
+
+    /// Kills its nats-server at once. Does nothing when none runs.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill_server(&self) -> Result<()> {
+        match self.server_pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            Some(pid) => kill_process(pid, Signal::KILL).with_context(|| format!("kill nats-server of `{}`", self.name)),
+            None => Ok(()),
+        }
     }
 
     /// Waits until the agent accepts connections.

@@ -122,6 +122,18 @@ impl Process {
         }
     }
 
+    /// Sends a signal to the child's whole group, as a terminal does on Ctrl-C. Does nothing once the child has ended.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn signal_group(&mut self, signal: Signal) -> Result<()> {
+        match self.running()? {
+            Some(pid) => kill_process_group(pid, signal)
+                .with_context(|| format!("send signal {} to the group of {}", signal.as_raw(), self.name)),
+            None => Ok(()),
+        }
+    }
+
     /// Kills the child's whole group at once, as a power cut would, and waits for the child.
     ///
     /// # Errors

@@ -33,13 +33,24 @@ impl Supercluster {
     /// # Errors
     /// When a program is missing or does not compile, or a folder cannot be written.
     pub fn lay_out(clusters: &[(&str, usize)], example: &str, installation: Installation) -> Result<Self> {
+        let mut supercluster = Self::bare(clusters, installation)?;
+        let Self { terraform, fleet, root_key: _ } = &mut supercluster;
+        terraform.write_from(&workspace::root().join("examples").join(example))?;
+        terraform.set_variable("hosts", &hosts(fleet).to_string());
+        terraform.set_variable("agent_binary", &binaries::agent()?.display().to_string());
+        Ok(supercluster)
+    }
+
+    /// Lays out hosts in these clusters, beside a workspace that has no configuration but a variable `root_key`.
+    /// Starts nothing.
+    ///
+    /// # Errors
+    /// When a program is missing or does not compile, or a folder cannot be written.
+    pub fn bare(clusters: &[(&str, usize)], installation: Installation) -> Result<Self> {
         let fleet = Fleet::lay_out(clusters)?;
         let mut terraform = Workspace::new(&binaries::provider()?, installation)?;
-        terraform.write_from(&workspace::root().join("examples").join(example))?;
         let root_key = random_root_key()?;
         terraform.set_variable("root_key", &root_key);
-        terraform.set_variable("hosts", &hosts(&fleet).to_string());
-        terraform.set_variable("agent_binary", &binaries::agent()?.display().to_string());
         Ok(Self { terraform, fleet, root_key })
     }
 

@@ -146,6 +146,14 @@ impl Running {
         self.process.signal(signal)
     }
 
+    /// Sends a signal to terraform and all its providers, as a terminal does on Ctrl-C.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn signal_group(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal_group(signal)
+    }
+
     /// What terraform has printed so far.
     pub fn stdout(&self) -> String {
         fs::read(&self.output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

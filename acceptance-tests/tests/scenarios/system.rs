@@ -1,0 +1,266 @@
+//! A system under test: enrolled hosts and a configuration that a test changes as a value.
+//!
+//! The configuration is Terraform's JSON form, so that a test says in one line what it changes in it.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use acceptance_tests::rig::agents::Host;
+use acceptance_tests::rig::terraform::{Action, Change, Installation, Outcome, Run};
+use acceptance_tests::rig::wait::wait_for;
+use acceptance_tests::scenario::supercluster::{AUTHORITY, Supercluster};
+use acceptance_tests::scenario::traffic;
+use identity::{Authority, Generations, RootKey};
+use serde_json::{Value, json};
+
+/// How long anything may take that is waited for.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// Where a server is asked about itself.
+const MONITOR_PORT: u16 = 8222;
+
+/// One test's system. Dropping it ends everything.
+pub(crate) struct System {
+    pub(crate) supercluster: Supercluster,
+    /// What `main.tf.json` will hold; see [`System::write`].
+    pub(crate) configuration: Value,
+    /// Other tests wait for this one's end.
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl System {
+    /// Hosts in these clusters, enrolled, with the first configuration: one account, user and stream; a gateway when
+    /// there are several clusters. No agent runs yet.
+    pub(crate) fn lay_out(clusters: &[(&str, usize)]) -> System {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut supercluster = Supercluster::bare(clusters, Installation::DevOverride).unwrap();
+        supercluster.terraform.set_timeout(Duration::from_secs(400));
+        let configuration = configuration(&supercluster);
+        let system = System { supercluster, configuration, _turn: turn };
+        let authority = system.authority();
+        for host in system.hosts() {
+            let enrollment = authority.enrollment(host.name().parse().unwrap(), 1);
+            host.enroll(&enrollment.to_text()).unwrap();
+        }
+        system.write();
+        system
+    }
+
+    /// As [`System::lay_out`], with all agents running and everything applied.
+    pub(crate) fn running(clusters: &[(&str, usize)]) -> System {
+        let mut system = System::lay_out(clusters);
+        system.supercluster.fleet.start().unwrap();
+        system.apply();
+        system
+    }
+
+    /// The keys that everything derives from.
+    pub(crate) fn authority(&self) -> Authority {
+        let root: RootKey = self.supercluster.root_key.parse().unwrap();
+        Authority::derive(&root, AUTHORITY.parse().unwrap(), Generations::default()).unwrap()
+    }
+
+    pub(crate) fn hosts(&self) -> &[Host] {
+        self.supercluster.fleet.hosts()
+    }
+
+    pub(crate) fn host(&self, name: &str) -> &Host {
+        self.supercluster.fleet.host(name).unwrap()
+    }
+
+    pub(crate) fn host_mut(&mut self, name: &str) -> &mut Host {
+        self.supercluster.fleet.host_mut(name).unwrap()
+    }
+
+    /// A resource of the configuration, to be changed; written by [`System::write`].
+    pub(crate) fn resource(&mut self, kind: &str, name: &str) -> &mut Value {
+        &mut self.configuration["resource"][kind][name]
+    }
+
+    /// Takes a resource out of the configuration.
+    pub(crate) fn forget(&mut self, kind: &str, name: &str) {
+        let resources = self.configuration["resource"].as_object_mut().unwrap();
+        let left = resources[kind].as_object_mut().unwrap();
+        left.remove(name).unwrap();
+        if left.is_empty() {
+            resources.remove(kind);
+        }
+    }
+
+    /// Puts the configuration where terraform reads it.
+    pub(crate) fn write(&self) {
+        let text = serde_json::to_string_pretty(&self.configuration).unwrap();
+        self.supercluster.terraform.write("main.tf.json", &text).unwrap();
+    }
+
+    /// Applies the configuration, which must succeed.
+    pub(crate) fn apply(&self) -> Run {
+        self.write();
+        self.supercluster.terraform.apply().unwrap().succeeded().unwrap()
+    }
+
+    /// Applies the configuration, which must fail. Returns what a user reads.
+    pub(crate) fn apply_fails(&self) -> String {
+        self.write();
+        let run = self.supercluster.terraform.apply().unwrap();
+        assert_ne!(run.code, 0, "it succeeded: {run}");
+        run.error_text()
+    }
+
+    /// Plans the configuration.
+    pub(crate) fn plan(&self) -> Run {
+        self.write();
+        self.supercluster.terraform.plan().unwrap()
+    }
+
+    /// Plans the configuration; there must be nothing to do.
+    pub(crate) fn plan_is_empty(&self) -> Run {
+        self.plan().unchanged().unwrap()
+    }
+
+    /// Plans the configuration into a file. Returns what is to change and, by resource, what each holds now.
+    pub(crate) fn planned(&self) -> (Run, BTreeMap<String, Value>) {
+        self.write();
+        let run = self.supercluster.terraform.plan_to("tfplan").unwrap();
+        assert_ne!(run.outcome(), Outcome::Failed, "{run}");
+        let shown = self.supercluster.terraform.show(Some("tfplan")).unwrap();
+        let changes = shown["resource_changes"].as_array().cloned().unwrap_or_default();
+        let before = |change: &Value| (change["address"].as_str().unwrap().to_owned(), change["change"]["before"].clone());
+        (run, changes.iter().map(before).collect())
+    }
+
+    /// What a plan to be run now would say has drifted, with what it would change.
+    pub(crate) fn drift(&self) -> (Vec<Change>, Vec<String>) {
+        let (run, before) = self.planned();
+        let lines = before.values().flat_map(|values| values["drift"].as_array().cloned().unwrap_or_default());
+        (run.changes, lines.map(|line| line.as_str().unwrap().to_owned()).collect())
+    }
+
+    /// Credentials of the user `service`.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.supercluster.credentials("orders", "service").unwrap()
+    }
+
+    /// Writes messages to the stream through a host's server.
+    pub(crate) fn publish(&self, host: &str, subject: &str, count: u64) {
+        let credentials = self.credentials();
+        let host = self.host(host);
+        traffic::talk(async { traffic::publish(&traffic::connect(host, &credentials).await?, subject, count).await }).unwrap();
+    }
+
+    /// Reads them back through a host's server.
+    pub(crate) fn read(&self, host: &str, stream: &str, count: u64) {
+        let credentials = self.credentials();
+        let host = self.host(host);
+        traffic::talk(async { traffic::read(&traffic::connect(host, &credentials).await?, stream, count).await }).unwrap();
+    }
+}
+
+/// What a host's server says at its monitoring port; an error when none answers.
+pub(crate) fn monitor(host: &Host, path: &str) -> anyhow::Result<Value> {
+    let mut stream = TcpStream::connect((host.address(), MONITOR_PORT))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow::anyhow!("no HTTP"))?;
+    Ok(serde_json::from_str(body)?)
+}
+
+/// What a host's server says at its monitoring port, once it answers.
+pub(crate) fn varz(host: &Host) -> Value {
+    wait_for("the monitoring port", DEADLINE, || monitor(host, "/varz").map(Some)).unwrap()
+}
+
+/// One change in place.
+pub(crate) fn update(address: &str) -> Change {
+    Change { address: address.to_owned(), action: Action::Update }
+}
+
+/// Checks that a text holds all words, in any order and case.
+#[track_caller]
+pub(crate) fn tells(text: &str, words: &[&str]) {
+    let lower = text.to_lowercase();
+    let missing: Vec<_> = words.iter().filter(|word| !lower.contains(&word.to_lowercase())).collect();
+    assert!(missing.is_empty(), "{missing:?} missing in: {text}");
+}
+
+/// What every test starts from. Settling is short, because the machine is one.
+fn configuration(supercluster: &Supercluster) -> Value {
+    let mut clusters: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
+    for host in supercluster.fleet.hosts() {
+        let node = json!({
+            "agent": host.agent_address().to_string(),
+            "address": host.address().to_string(),
+            "store_dir": host.store_dir(),
+        });
+        clusters.entry(host.cluster()).or_default().insert(host.name(), node);
+    }
+    let gateway = clusters.len() > 1;
+    let seeds: Vec<_> = supercluster.fleet.hosts().iter().map(|host| host.agent_address().to_string()).collect();
+    let first = supercluster.fleet.hosts()[0].cluster().to_owned();
+    let cluster = |(name, nodes): (&&str, &BTreeMap<&str, Value>)| {
+        let cluster = json!({
+            "authority": "${nats_authority.acme.trust}",
+            "name": name,
+            "profile": "development",
+            "nodes": nodes,
+            "jetstream": { "max_memory": "64MB", "max_storage": "512MB", "store_dir": "/data/jetstream", "sync": "2m" },
+            "lame_duck": { "duration": "30s", "grace_period": "1s" },
+            "gateway": gateway,
+            "rollout": { "settle": "1s" },
+            "deletion_protection": false,
+            "timeouts": { "create": "2m", "update": "5m", "delete": "2m" },
+        });
+        ((*name).to_owned(), cluster)
+    };
+    let declared: BTreeMap<String, Value> = clusters.iter().map(cluster).collect();
+    let members: BTreeMap<&str, String> =
+        clusters.keys().map(|name| (*name, format!("${{nats_cluster.{name}.members}}"))).collect();
+    let system = if gateway { "${nats_gateway.global.id}".to_owned() } else { format!("${{nats_cluster.{first}.id}}") };
+    let replicas = clusters[first.as_str()].len().min(3);
+    let mut configuration = json!({
+        "variable": { "root_key": { "type": "string", "ephemeral": true, "sensitive": true } },
+        "provider": { "nats": { "agents": seeds, "root_key": "${var.root_key}" } },
+        "resource": {
+            "nats_authority": { "acme": { "name": AUTHORITY } },
+            "nats_cluster": declared,
+            "nats_account": { "orders": {
+                "system": system,
+                "name": "orders",
+                "jetstream": { "max_storage": "256MB", "max_memory": "16MB" },
+                "deletion_protection": false,
+            } },
+            "nats_user": { "service": {
+                "account": "${nats_account.orders.id}",
+                "name": "service",
+                "publish": { "allow": ["orders.>", "$JS.API.>", "$JS.ACK.>"] },
+                "subscribe": { "allow": ["orders.>", "_INBOX.>"] },
+            } },
+            "nats_stream": { "orders": {
+                "account": "${nats_account.orders.id}",
+                "name": "ORDERS",
+                "subjects": ["orders.>"],
+                "replicas": replicas,
+                "max_bytes": "64MB",
+                "placement": { "cluster": first },
+                "deletion_protection": false,
+            } },
+        },
+    });
+    if gateway {
+        configuration["resource"]["nats_gateway"]["global"] = json!({
+            "name": "global",
+            "clusters": members,
+            "rollout": { "settle": "1s" },
+            "deletion_protection": false,
+            "timeouts": { "create": "2m", "update": "5m", "delete": "2m" },
+        });
+    }
+    configuration
+}
