@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn bounds_hold() {
         let mut calls = Calls::new(8);
-        let refused = |calls: &mut Calls, call: Call| calls.begin(&call).unwrap_err().to_string();
+        let refused = |calls: &mut Calls, call: TunnelCall| calls.begin(&call).unwrap_err().to_string();
         let large = TunnelCall { payload: b"123456789".to_vec(), ..call(1, 1) };
         assert_eq!(refused(&mut calls, large), "maximum payload exceeded: 9 bytes, at most 8");
         for subject in ["", "a..b", "a.*", ">", "a b", ".a", "a\r\nPUB x"] {
