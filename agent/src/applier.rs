@@ -25,6 +25,7 @@ mod observe;
 mod reconcile;
 pub mod rendition;
 mod report;
+mod requests;
 mod roll;
 mod rollback;
 mod rules;
@@ -38,28 +39,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use host_state::lease::Wish;
-use host_state::report::{ApplyEvent, Outcome, Report};
-use host_state::{Plan, SectionKind, SignedSection, layout};
+use host_state::report::{ApplyEvent, Report};
+use host_state::{Plan, SignedSection, layout};
 use identity::HostKeys;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use self::admit::{Admitted, take_in};
-use self::candidate::Goal;
-use self::claim::{ClaimRecord, EnrollmentFile};
 use self::events::Events;
 use self::files::FileError;
-use self::host::{Host, Parts, now, now_ms};
-use self::ledger::{Contents, Kept, Ledger};
+use self::host::{Host, Parts};
+use self::ledger::{Kept, Ledger};
 use self::rendition::Renditions;
 use self::secret::SecretError;
 use self::target::{Target, Which};
 use crate::parts::effects::Effects;
 use crate::parts::nats::process;
-use crate::parts::tls::{Leaf, LeafError, Material};
+use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{
-    AgentSettings, ApiIdentity, Applier, ApplierError, ApplyMode, ApplyOrder, Caller, ClaimState, LeaseAction,
+    AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, LeaseAction,
     LeaseAnswer, LeaseOrder, NewClaim, PrivateKeyPem, ServerView,
 };
 
@@ -146,199 +144,12 @@ fn lock_state(state_dir: &std::path::Path) -> Result<File, OpenError> {
     let path = state_dir.join(LOCK_FILE);
     let fail = |errno: rustix::io::Errno| FileError::Write { path: path.clone(), source: errno.into() };
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(layout::SECRET_MODE)).map_err(fail)?;
+    let file =
+        rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(layout::SECRET_MODE)).map_err(fail)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(File::from(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { path: state_dir.to_owned() }),
         Err(errno) => Err(fail(errno).into()),
-    }
-}
-
-impl Host {
-    /// What follows from a claim that is kept: a burnt token, a certificate.
-    fn after_claim(&self, record: &ClaimRecord, leaf: Option<Leaf>) -> Result<(), OpenError> {
-        let seen = claim::read_enrollment(&self.effects, self.state_dir(), now().unix_timestamp())?;
-        if matches!(seen, EnrollmentFile::Open { .. } | EnrollmentFile::Expired { .. }) {
-            claim::burn(&self.effects, self.state_dir(), &record.host, record.generation)?;
-        }
-        let leaf = match leaf {
-            Some(leaf) => leaf,
-            None => {
-                let leaf = claimed_material(record).mint(&self.secret, now())?;
-                leaf.write(&self.effects, self.state_dir())?;
-                leaf
-            }
-        };
-        self.serve_leaf(&leaf);
-        Ok(())
-    }
-
-    fn claimed(&self) -> Result<ClaimRecord, ApplierError> {
-        match claim::read(self.state_dir()) {
-            Kept::Valid(record) => Ok(record),
-            Kept::Missing => Err(ApplierError::NotClaimed("this host is not claimed".to_owned())),
-            Kept::Unreadable { reason } => {
-                Err(ApplierError::NotClaimed(format!("the claim of this host cannot be read: {reason}")))
-            }
-        }
-    }
-
-    fn contents(&self) -> Result<Contents, ApplierError> {
-        self.ledger.read().map_err(|unreadable| ApplierError::Frozen(unreadable.to_string()))
-    }
-
-    fn take_in(&self, sections: &[SignedSection]) -> Result<(ClaimRecord, Admitted), ApplierError> {
-        let record = self.claimed()?;
-        let admitted = take_in(&record, &self.contents()?, sections)?;
-        Ok((record, admitted))
-    }
-
-    /// Whether the caller may change this host: with the lease, or in what needs none.
-    fn check_lease(&self, order: &ApplyOrder, contents: &Contents) -> Result<(), ApplierError> {
-        let only_claims = !order.sections.is_empty()
-            && order.sections.iter().all(|section| section.header.section == SectionKind::Claims);
-        let is_released = Target::of(contents, Which::Confirmed)
-            .ok()
-            .flatten()
-            .is_some_and(|target| matches!(target.run(), host_state::desired::Run::Released(_)));
-        if only_claims || (order.mode == ApplyMode::Stage && !is_released) {
-            return Ok(());
-        }
-        let current = lease::current(self.state_dir());
-        if host_state::lease::is_held_by(current.as_ref(), &order.lease_id, now_ms()) {
-            return Ok(());
-        }
-        let text = match current.filter(|lease| lease.expires_ms > now_ms()) {
-            Some(lease) => format!("{} holds the lease of this host", lease.holder),
-            None => "the lease of this host ran out or was never taken; take it and try again".to_owned(),
-        };
-        Err(ApplierError::Leased(text))
-    }
-
-    async fn apply(&self, order: ApplyOrder, events: &Events) -> Result<Outcome, ApplierError> {
-        let _work = self.work.lock().await;
-        let (record, admitted) = self.take_in(&order.sections)?;
-        self.check_lease(&order, &self.contents()?)?;
-        let Admitted { contents, new } = admitted;
-        let goal = match order.mode {
-            ApplyMode::Stage => Goal::Stage,
-            ApplyMode::Roll => Goal::Roll,
-        };
-        self.forget_notes();
-        let outcome = self.bring(contents, &new, goal, events).await?;
-        // A newer cluster section may carry newer keys of the authority.
-        if new.contains(&SectionKind::Cluster) && !matches!(outcome, Outcome::Refused { .. }) {
-            let trust = admit::current_trust(&record, &self.contents()?);
-            self.publish_claim(&record, trust);
-        }
-        Ok(outcome)
-    }
-
-    async fn bind(&self, claim: NewClaim) -> Result<(), ApplierError> {
-        let _work = self.work.lock().await;
-        let failed = |error: &dyn std::error::Error| ApplierError::Failed(host_state::chain(error));
-        let NewClaim { generation, claim_id, trust, issuer_pem, names } = claim;
-        let issuer = issuer_pem.parse();
-        let issuer = issuer.map_err(|error: identity::CertificatePemError| ApplierError::InvalidDocument(host_state::chain(&error)))?;
-        let record = ClaimRecord { host: names.host.to_string(), generation, claim_id, trust, issuer, names };
-        match claim::read(self.state_dir()) {
-            Kept::Valid(kept) if kept == record => return Ok(()),
-            Kept::Valid(kept) => {
-                let text = format!("this host is claimed already by authority `{}`", kept.trust.authority);
-                return Err(ApplierError::Conflict(text));
-            }
-            Kept::Unreadable { reason } => {
-                return Err(ApplierError::NotClaimed(format!("the claim of this host cannot be read: {reason}")));
-            }
-            Kept::Missing => {}
-        }
-        let seen = claim::read_enrollment(&self.effects, self.state_dir(), now().unix_timestamp());
-        check_enrollment(&record, &seen.map_err(|error| failed(&error))?)?;
-        let material = claimed_material(&record);
-        let invalid = |error: LeafError| ApplierError::InvalidDocument(host_state::chain(&error));
-        material.verify().map_err(invalid)?;
-        let leaf = material.mint(&self.secret, now()).map_err(invalid)?;
-        leaf.write(&self.effects, self.state_dir()).map_err(|error| failed(&error))?;
-        claim::write(&self.effects, self.state_dir(), &record).map_err(|error| failed(&error))?;
-        // The claim shuts the door already; a token that could not be burnt is burnt by the next start.
-        if let Err(error) = claim::burn(&self.effects, self.state_dir(), &record.host, record.generation) {
-            tracing::warn!(error = host_state::chain(&error), "the used token is still on disk");
-        }
-        self.serve_leaf(&leaf);
-        let trust = record.trust.clone();
-        self.publish_claim(&record, trust);
-        Ok(())
-    }
-
-    async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError> {
-        let _work = self.work.lock().await;
-        if section.header.section != SectionKind::Claims {
-            let text = format!("expected a `claims` section, found `{}`", section.header.section);
-            return Err(ApplierError::InvalidDocument(text));
-        }
-        let record = self.claimed()?;
-        let contents = self.contents()?;
-        let admitted = admit::take_peer_claims(&record, &contents, &section)?;
-        let Some(mut contents) = admitted else { return Ok(false) };
-        let failed = |error: FileError| ApplierError::Failed(host_state::chain(&error));
-        if let Some(entry) = &contents.claims {
-            self.ledger.write_section(SectionKind::Claims, entry).map_err(failed)?;
-        }
-        let marks = [(SectionKind::Claims, section.header.content)];
-        self.mark_confirmed(&mut contents, &marks).map_err(failed)?;
-        if self.running_server().is_some()
-            && let Ok(Some(target)) = Target::of(&contents, Which::Confirmed)
-        {
-            self.converge_claims(&target, &contents.facts, &Events::default()).await;
-        }
-        Ok(true)
-    }
-
-    async fn preview(&self, sections: &[SignedSection]) -> Result<Plan, ApplierError> {
-        let (_, Admitted { contents, .. }) = self.take_in(sections)?;
-        let target = Target::of(&contents, Which::Accepted);
-        let target = target.map_err(|error| ApplierError::InvalidDocument(host_state::chain(&error)))?;
-        match target {
-            None => Ok(Plan::empty()),
-            Some(target) => Ok(self.plan(&self.look(&target, &contents.facts).await)),
-        }
-    }
-}
-
-fn check_enrollment(record: &ClaimRecord, seen: &EnrollmentFile) -> Result<(), ApplierError> {
-    let EnrollmentFile::Open { enrollment, .. } = seen else {
-        return Err(ApplierError::NotClaimed("this host has no enrolment that may be used".to_owned()));
-    };
-    let ClaimRecord { host, generation, claim_id, trust, .. } = record;
-    let mut problems = Vec::new();
-    if *host != enrollment.host.as_str() {
-        problems.push(format!("it is for host `{host}`, the enrolment is for `{}`", enrollment.host));
-    }
-    if *generation != enrollment.generation {
-        problems.push(format!("it is of enrolment generation {generation}, this host has {}", enrollment.generation));
-    }
-    if trust.authority != enrollment.authority {
-        problems.push(format!("it is by authority `{}`, the enrolment is of `{}`", trust.authority, enrollment.authority));
-    }
-    if trust.fleet_ca != enrollment.fleet_ca {
-        problems.push("its fleet CA is not that of the enrolment".to_owned());
-    }
-    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if claim_id.len() != 32 || !claim_id.bytes().all(is_hex) {
-        problems.push("its id is not 32 lower-case hex digits".to_owned());
-    }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(ApplierError::InvalidDocument(format!("the claim cannot be taken: {}", problems.join("; "))))
-    }
-}
-
-fn claimed_material(record: &ClaimRecord) -> Material {
-    Material {
-        issuer: record.issuer.clone(),
-        host_ca: record.trust.host_ca_bundle(),
-        names: record.names.clone(),
     }
 }
 

@@ -77,7 +77,13 @@ pub async fn boot(
     let plan = ShadowPlan { directory: scratch.display().to_string() };
     let text = shadow(config, &plan).text;
     files::swap_link(&Effects::default(), Effect::BootShadow, &scratch.join(layout::CURRENT), candidate)?;
-    files::write_new(&Effects::default(), Effect::BootShadow, &scratch.join(CONFIG), text.as_bytes(), layout::SECRET_MODE)?;
+    files::write_new(
+        &Effects::default(),
+        Effect::BootShadow,
+        &scratch.join(CONFIG),
+        text.as_bytes(),
+        layout::SECRET_MODE,
+    )?;
     effects.reach(Effect::BootShadow, Moment::Before).map_err(run)?;
     let output = std::fs::File::create(scratch.join(OUTPUT)).map_err(run)?;
     let mut child = Command::new(binary)
@@ -100,7 +106,8 @@ pub async fn boot(
 
 async fn until_ready(child: &mut Child, scratch: &Path) -> Result<(), ShadowError> {
     let complaint = || {
-        log::complaint_since(&scratch.join(OUTPUT), 0).unwrap_or_else(|| "it said nothing about it".to_owned())
+        log::complaint_since(&scratch.join(OUTPUT), 0)
+            .unwrap_or_else(|| "it said nothing about it".to_owned())
     };
     let ready = async {
         while !has_ports_file(scratch) {

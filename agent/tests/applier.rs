@@ -1,5 +1,5 @@
 //! The applier on a real nats-server: staged, rolled, changed, edited, killed, crashed. The front is the real one.
-#![expect(clippy::unwrap_used, missing_docs, reason = "a test that cannot set itself up must fail")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up must fail")]
 
 #[path = "applier/changes.rs"]
 mod changes;

@@ -51,7 +51,10 @@ impl From<AdmitError> for ApplierError {
         let text = host_state::chain(&error);
         match error {
             AdmitError::Refused(
-                Refusal::Owner { .. } | Refusal::Older { .. } | Refusal::Rewritten { .. } | Refusal::Fork { .. },
+                Refusal::Owner { .. }
+                | Refusal::Older { .. }
+                | Refusal::Rewritten { .. }
+                | Refusal::Fork { .. },
             ) => ApplierError::Conflict(text),
             AdmitError::Refused(
                 Refusal::Authority { .. }
@@ -110,7 +113,8 @@ pub(super) fn take_in(
         seen.push(kind);
         verify(&trust, section)?;
         let entry = contents.entry(kind);
-        if admit_next(&bound, entry.map(|entry| &entry.accepted.header), &section.header)? == Admission::Same {
+        if admit_next(&bound, entry.map(|entry| &entry.accepted.header), &section.header)? == Admission::Same
+        {
             continue;
         }
         check_content(claim, &trust, section)?;
@@ -185,7 +189,9 @@ fn claims_problems(trust: &Trust, claims: &ClaimsSection) -> Vec<String> {
             Err(error) => return Some(format!("the JWT of account `{name}` cannot be read: {error}")),
         };
         match decode_account(&jwt, trust) {
-            Err(error) => Some(format!("the JWT of account `{name}` is refused: {}", host_state::chain(&error))),
+            Err(error) => {
+                Some(format!("the JWT of account `{name}` is refused: {}", host_state::chain(&error)))
+            }
             Ok(decoded) if decoded.claims.key.as_str() != account => {
                 Some(format!("the JWT of account `{name}` is for the account key `{}`", decoded.claims.key))
             }
@@ -206,7 +212,8 @@ fn check_lineage(admitted: &Admitted) -> Result<(), AdmitError> {
     let host_state::desired::Run::Released(release) = target.run() else { return Ok(()) };
     match &facts.meta_lineage {
         Some(known) if facts.formed && *known != release.meta_lineage => {
-            let section = if target.cluster.gateway.is_some() { SectionKind::Gateway } else { SectionKind::Cluster };
+            let section =
+                if target.cluster.gateway.is_some() { SectionKind::Gateway } else { SectionKind::Cluster };
             let problem = format!(
                 "it releases this host into the meta group `{}`, but its data belongs to the formed group `{known}`; \
                  formed systems are never merged",

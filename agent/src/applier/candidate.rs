@@ -17,7 +17,6 @@ use crate::parts::tls::{Leaf, LeafError, Material};
 #[derive(Debug, Clone)]
 pub(super) struct Ready {
     pub(super) number: u64,
-    pub(super) config: ServerConfig,
 }
 
 /// One thing to do, with what was prepared for it.
@@ -79,7 +78,8 @@ impl Host {
         goal: Goal,
         events: &Events,
     ) -> Result<Prepared, String> {
-        let (leaf, is_new_leaf) = self.leaf_for(target, goal, now()).map_err(|error| host_state::chain(&error))?;
+        let (leaf, is_new_leaf) =
+            self.leaf_for(target, goal, now()).map_err(|error| host_state::chain(&error))?;
         let steps = self.plan(sight).steps;
         if steps.contains(&Step::InstallBinary) {
             let started = events.started(&Step::InstallBinary.to_string());
@@ -131,7 +131,11 @@ impl Host {
             matches!(
                 action,
                 Action::Step(
-                    Step::Reload | Step::Restart | Step::Start | Step::ConvergeClaims | Step::PushClaim { .. }
+                    Step::Reload
+                        | Step::Restart
+                        | Step::Start
+                        | Step::ConvergeClaims
+                        | Step::PushClaim { .. }
                 )
             )
         };
@@ -177,7 +181,7 @@ impl Host {
             }
         };
         events.done(started);
-        Ok(Ready { number, config: config.clone() })
+        Ok(Ready { number })
     }
 
     fn find_intact(&self, files: &FileSet, target: &Target) -> Result<Option<u64>, super::files::FileError> {

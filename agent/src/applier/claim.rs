@@ -133,7 +133,9 @@ pub enum OfferError {
     #[error("the enrolment cannot be used")]
     Text(#[from] EnrollmentError),
     /// The host belongs to somebody.
-    #[error("this host is claimed by authority `{authority}` as `{host}`; an enrolment opens nothing any more")]
+    #[error(
+        "this host is claimed by authority `{authority}` as `{host}`; an enrolment opens nothing any more"
+    )]
     Claimed {
         /// The authority.
         authority: String,
@@ -171,7 +173,10 @@ pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Enrollme
         Kept::Missing => {}
         Kept::Unreadable { reason } => return Err(OfferError::ClaimUnreadable { reason }),
         Kept::Valid(record) => {
-            return Err(OfferError::Claimed { authority: record.trust.authority.to_string(), host: record.host });
+            return Err(OfferError::Claimed {
+                authority: record.trust.authority.to_string(),
+                host: record.host,
+            });
         }
     }
     let path = state_dir.join(layout::ENROLLMENT_FILE);
@@ -181,7 +186,13 @@ pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Enrollme
     {
         return Err(OfferError::Burnt { host, generation });
     }
-    files::write_atomic(effects, Effect::WriteEnrollment, &path, enrollment.to_text().as_bytes(), layout::SECRET_MODE)?;
+    files::write_atomic(
+        effects,
+        Effect::WriteEnrollment,
+        &path,
+        enrollment.to_text().as_bytes(),
+        layout::SECRET_MODE,
+    )?;
     Ok(enrollment)
 }
 

@@ -77,7 +77,13 @@ pub enum FileError {
 ///
 /// # Errors
 /// [`FileError`], naming the path; then the old content is still there, unless only the last fsync failed.
-pub fn write_atomic(effects: &Effects, effect: Effect, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+pub fn write_atomic(
+    effects: &Effects,
+    effect: Effect,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<(), FileError> {
     let (directory, name) = split(path)?;
     let temporary = directory.join(format!(".{name}.tmp"));
     let write = |source| FileError::Write { path: path.to_owned(), source };
@@ -97,7 +103,13 @@ pub fn write_atomic(effects: &Effects, effect: Effect, path: &Path, bytes: &[u8]
 ///
 /// # Errors
 /// [`FileError`], naming the path; the directory is then of no use.
-pub fn write_new(effects: &Effects, effect: Effect, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+pub fn write_new(
+    effects: &Effects,
+    effect: Effect,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<(), FileError> {
     let write = |source| FileError::Write { path: path.to_owned(), source };
     effects.reach(effect, Moment::Before).map_err(write)?;
     let mut file = create(path, mode).map_err(write)?;
@@ -189,7 +201,8 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
 pub fn sync_directory(path: &Path) -> Result<(), FileError> {
     let sync = |source| FileError::Sync { path: path.to_owned(), source };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| sync(errno.into()))?;
+    let directory =
+        rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| sync(errno.into()))?;
     rustix::fs::fsync(&directory).map_err(|errno| sync(errno.into()))
 }
 

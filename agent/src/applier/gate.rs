@@ -88,10 +88,13 @@ async fn look(view: &dyn ServerView, expected: &Expected) -> Result<(), String> 
         }
         RunningObserved::Answered { .. } => {}
     }
-    view.healthz(monitor, "js-server-only=true").await.map_err(|reason| format!("it is not well: {reason}"))?;
+    view.healthz(monitor, "js-server-only=true")
+        .await
+        .map_err(|reason| format!("it is not well: {reason}"))?;
     for (name, address, after_info) in tls_ports(config) {
         let found = view.served_leaf(address, after_info).await;
-        let found = found.map_err(|reason| format!("the {name} port `{address}` serves no certificate: {reason}"))?;
+        let found =
+            found.map_err(|reason| format!("the {name} port `{address}` serves no certificate: {reason}"))?;
         if found != *leaf {
             return Err(format!("the {name} port `{address}` does not serve the new certificate"));
         }
@@ -121,8 +124,12 @@ pub(super) fn held_ports(config: &ServerConfig) -> Vec<SocketAddr> {
 
 fn tls_ports(config: &ServerConfig) -> Vec<(&'static str, SocketAddr, bool)> {
     let mut ports = vec![("client", client_address(config), true)];
-    ports.extend(config.cluster.as_ref().map(|cluster| ("cluster", local(cluster.address, cluster.port), false)));
-    ports.extend(config.gateway.as_ref().map(|gateway| ("gateway", local(gateway.address, gateway.port), false)));
+    ports.extend(
+        config.cluster.as_ref().map(|cluster| ("cluster", local(cluster.address, cluster.port), false)),
+    );
+    ports.extend(
+        config.gateway.as_ref().map(|gateway| ("gateway", local(gateway.address, gateway.port), false)),
+    );
     ports
 }
 

@@ -67,7 +67,8 @@ pub(super) struct Parts {
 impl Host {
     pub(super) fn new(parts: Parts) -> Host {
         let Parts { settings, effects, view, secret, ledger, renditions, lock } = parts;
-        let binaries = Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone());
+        let binaries =
+            Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone());
         Host {
             keys: secret.keys(),
             binaries,

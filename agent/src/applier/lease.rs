@@ -18,7 +18,9 @@ pub(super) const LEASE_DOMAIN: &str = "nats-agent/lease/v1";
 #[must_use]
 pub(super) fn is_signed(trust: &Trust, lease_id: &str, holder: &str, signature: &str) -> bool {
     let bytes = BASE64.decode(signature.as_bytes()).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
-    bytes.is_some_and(|bytes| trust.verify_document(LEASE_DOMAIN, canonical(&[lease_id, holder]).as_bytes(), &bytes))
+    bytes.is_some_and(|bytes| {
+        trust.verify_document(LEASE_DOMAIN, canonical(&[lease_id, holder]).as_bytes(), &bytes)
+    })
 }
 
 /// The lease as kept. One that cannot be read is none: it would have ended within a minute anyway.
@@ -34,7 +36,12 @@ pub(super) fn current(state_dir: &Path) -> Option<Lease> {
 ///
 /// # Errors
 /// When the new lease cannot be kept; the old one then stands.
-pub(super) fn decide(effects: &Effects, state_dir: &Path, wish: &Wish, now_ms: u64) -> Result<LeaseAnswer, FileError> {
+pub(super) fn decide(
+    effects: &Effects,
+    state_dir: &Path,
+    wish: &Wish,
+    now_ms: u64,
+) -> Result<LeaseAnswer, FileError> {
     let before = current(state_dir);
     let (after, answer) = lease::decide(before.as_ref(), wish, now_ms);
     let path = state_dir.join(layout::LEASE_FILE);

@@ -275,7 +275,12 @@ mod tests {
     use super::*;
 
     fn facts() -> HostFacts {
-        HostFacts { store_id: Some("s".into()), meta_lineage: None, formed: false, confirmed_rendition: Some(3) }
+        HostFacts {
+            store_id: Some("s".into()),
+            meta_lineage: None,
+            formed: false,
+            confirmed_rendition: Some(3),
+        }
     }
 
     #[test]

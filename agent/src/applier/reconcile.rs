@@ -43,6 +43,8 @@ struct Clock {
 pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<()>) {
     host.recover().await;
     host.come_up().await;
+    // Also under an unreadable ledger, which nothing else is done with.
+    host.renew_certificate().await;
     drop(started);
     let mut clock = Clock { sweep: Instant::now() + SWEEP_INTERVAL, start: Instant::now(), pause: BACK_OFF };
     loop {
@@ -84,7 +86,8 @@ impl Host {
         let Ok(_work) = self.work.try_lock() else { return };
         let Ok(contents) = self.ledger.read() else { return };
         let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) else { return };
-        let is_wanted = matches!(target.run(), Run::Released(_)) && target.cluster.on_drift == OnDrift::Repair;
+        let is_wanted =
+            matches!(target.run(), Run::Released(_)) && target.cluster.on_drift == OnDrift::Repair;
         if !is_wanted || self.running_server().is_some() {
             return;
         }
@@ -93,7 +96,8 @@ impl Host {
         let begin = Instant::now();
         self.repair(contents).await;
         let is_up = self.running_server().is_some();
-        clock.pause = if is_up && begin.elapsed() < STABLE { BACK_OFF } else { (clock.pause * 2).min(BACK_OFF_MAX) };
+        clock.pause =
+            if is_up && begin.elapsed() < STABLE { BACK_OFF } else { (clock.pause * 2).min(BACK_OFF_MAX) };
         clock.start = Instant::now() + clock.pause;
     }
 
@@ -189,11 +193,16 @@ impl Host {
         let Ok(contents) = self.ledger.read() else { return };
         let facts = HostFacts { formed: true, ..contents.facts.clone() };
         if let Err(error) = self.ledger.write_facts(&facts) {
-            tracing::warn!(error = host_state::chain(&error), "that the meta group has formed is not kept yet");
+            tracing::warn!(
+                error = host_state::chain(&error),
+                "that the meta group has formed is not kept yet"
+            );
             return;
         }
         tracing::info!(lineage = facts.meta_lineage, "the meta group has a leader");
-        if let (Ok(Some(target)), Some(store_id)) = (Target::of(&contents, Which::Accepted), facts.store_id.clone()) {
+        if let (Ok(Some(target)), Some(store_id)) =
+            (Target::of(&contents, Which::Accepted), facts.store_id.clone())
+        {
             let mark = Mark { store_id, meta_lineage: facts.meta_lineage, formed: true };
             if let Err(error) = store::prepare(&self.effects, &target.cluster.store, &mark) {
                 // The next sweep finds the mark missing and writes it.
@@ -225,7 +234,9 @@ impl Host {
             (ClaimState::Open(one), ClaimState::Open(other)) => {
                 one.expires_at == other.expires_at && one.enrollment.generation == other.enrollment.generation
             }
-            (ClaimState::Unreadable { reason: one }, ClaimState::Unreadable { reason: other }) => one == other,
+            (ClaimState::Unreadable { reason: one }, ClaimState::Unreadable { reason: other }) => {
+                one == other
+            }
             _ => false,
         };
         if !is_same {

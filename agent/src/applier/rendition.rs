@@ -192,7 +192,13 @@ impl Renditions {
         }
         let text = canonical(&manifest);
         let path = directory.join(layout::MANIFEST_FILE);
-        files::write_new(&self.effects, Effect::WriteRenditionFile, &path, text.as_bytes(), layout::PUBLIC_MODE)?;
+        files::write_new(
+            &self.effects,
+            Effect::WriteRenditionFile,
+            &path,
+            text.as_bytes(),
+            layout::PUBLIC_MODE,
+        )?;
         files::sync_directory(&directory)?;
         Ok(Candidate { number, directory, manifest })
     }
@@ -253,8 +259,9 @@ impl Renditions {
     #[must_use]
     pub fn is_intact(&self, number: u64) -> bool {
         let directory = self.directory(number);
-        self.manifest(number)
-            .is_ok_and(|manifest| manifest.files.iter().all(|(name, file)| is_intact(&directory.join(name), file)))
+        self.manifest(number).is_ok_and(|manifest| {
+            manifest.files.iter().all(|(name, file)| is_intact(&directory.join(name), file))
+        })
     }
 
     /// Puts every file of rendition `number` that differs from its manifest back, out of `wanted`, and returns the
@@ -303,7 +310,11 @@ impl Renditions {
     ///
     /// # Errors
     /// When the directory cannot be listed. A rendition without readable manifest is passed over.
-    pub fn find(&self, files: &FileSet, sections: &[(SectionKind, ContentHash)]) -> Result<Option<u64>, FileError> {
+    pub fn find(
+        &self,
+        files: &FileSet,
+        sections: &[(SectionKind, ContentHash)],
+    ) -> Result<Option<u64>, FileError> {
         let (mut kept, _) = self.list()?;
         kept.sort_unstable();
         let wanted = files.manifest();
@@ -352,14 +363,17 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn is_intact(path: &Path, file: &ManifestFile) -> bool {
     let same_mode = files::mode_of(path).is_ok_and(|mode| mode == file.mode);
-    let same_bytes = matches!(files::read_bounded(path, FILE_LIMIT), Ok(Some(bytes)) if sha256(&bytes) == file.sha256);
+    let same_bytes =
+        matches!(files::read_bounded(path, FILE_LIMIT), Ok(Some(bytes)) if sha256(&bytes) == file.sha256);
     same_mode && same_bytes && !path.is_symlink()
 }
 
 fn read_manifest(directory: &Path, number: u64) -> Result<Manifest, RenditionError> {
     let bytes = files::read_bounded(&directory.join(layout::MANIFEST_FILE), FILE_LIMIT)?;
-    let bytes = bytes.ok_or_else(|| RenditionError::Manifest { number, reason: "it is missing".to_owned() })?;
-    serde_json::from_slice(&bytes).map_err(|error| RenditionError::Manifest { number, reason: error.to_string() })
+    let bytes =
+        bytes.ok_or_else(|| RenditionError::Manifest { number, reason: "it is missing".to_owned() })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| RenditionError::Manifest { number, reason: error.to_string() })
 }
 
 fn number_of(path: &Path) -> Option<u64> {
@@ -367,50 +381,4 @@ fn number_of(path: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A set whose files hold `word`; the names are the real ones.
-    fn set(word: &str) -> FileSet {
-        let file = |mode| (Zeroizing::new(word.as_bytes().to_vec()), mode);
-        FileSet(BTreeMap::from([(layout::CONFIG_FILE, file(0o644)), (layout::KEY_FILE, file(0o600))]))
-    }
-
-    fn kept(renditions: &Renditions, config: &str) -> u64 {
-        let candidate = renditions.write_candidate(&set(config), Vec::new(), true).unwrap();
-        renditions.keep(&candidate).unwrap();
-        candidate.number
-    }
-
-    #[test]
-    fn renditions_count_up_and_old_ones_go_but_for_those_needed() {
-        let directory = tempfile::tempdir().unwrap();
-        let renditions = Renditions::open(directory.path().to_owned(), Effects::default()).unwrap();
-        assert_eq!(renditions.current().unwrap(), None);
-        let numbers: Vec<u64> = (0..8).map(|n| kept(&renditions, &n.to_string())).collect();
-        assert_eq!(numbers, (1..=8).collect::<Vec<_>>());
-        renditions.switch(Some(2)).unwrap();
-        assert_eq!(renditions.current().unwrap(), Some(2));
-        renditions.prune(&[2]).unwrap();
-        let (mut left, _) = renditions.list().unwrap();
-        left.sort_unstable();
-        assert_eq!(left, [2, 4, 5, 6, 7, 8]);
-        assert_eq!(renditions.find(&set("5"), &[]).unwrap(), Some(6));
-        assert_eq!(renditions.find(&set("0"), &[]).unwrap(), None);
-    }
-
-    #[test]
-    fn an_edited_file_is_put_back_and_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let renditions = Renditions::open(directory.path().to_owned(), Effects::default()).unwrap();
-        let number = kept(&renditions, "config");
-        assert_eq!(renditions.restore(number, &set("config")).unwrap(), Vec::<String>::new());
-        let path = renditions.directory(number).join(layout::CONFIG_FILE);
-        std::fs::write(&path, "edited").unwrap();
-        assert_eq!(renditions.intact_file(number, layout::CONFIG_FILE).unwrap(), None);
-        assert!(renditions.restore(number, &set("other")).is_err());
-        assert_eq!(renditions.restore(number, &set("config")).unwrap(), [layout::CONFIG_FILE]);
-        assert_eq!(renditions.intact_file(number, layout::CONFIG_FILE).unwrap().unwrap(), b"config");
-        assert!(!format!("{:?}", set("secret")).contains("secret"));
-    }
-}
+mod tests;

@@ -24,7 +24,8 @@ impl Host {
             findings.push(Finding {
                 item: "ledger".to_owned(),
                 problem: unreadable.to_string(),
-                remedy: "restore the file from a backup of the state directory, or enrol the host anew".to_owned(),
+                remedy: "restore the file from a backup of the state directory, or enrol the host anew"
+                    .to_owned(),
             });
             self.readable_contents()
         });

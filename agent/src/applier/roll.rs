@@ -109,10 +109,13 @@ impl Host {
         };
         if let Err(Failed { step, reason }) = outcome {
             tracing::warn!(step, reason, "the change did not pass and is taken back");
-            let back = self.take_back(before.as_ref(), &mut contents, was_running, progress.server_touched).await;
+            let back =
+                self.take_back(before.as_ref(), &mut contents, was_running, progress.server_touched).await;
             let reason = match back {
                 Ok(()) => reason,
-                Err(Failed { step, reason: second }) => format!("{reason}; going back failed too ({step}): {second}"),
+                Err(Failed { step, reason: second }) => {
+                    format!("{reason}; going back failed too ({step}): {second}")
+                }
             };
             return Ok(Outcome::RolledBack { step, reason });
         }
@@ -184,9 +187,10 @@ impl Host {
                     progress.server_touched = true;
                     self.start_server(target, &mut contents.facts, leaf).await
                 }
-                Step::InstallBinary | Step::WriteRendition { .. } | Step::ConvergeClaims | Step::PushClaim { .. } => {
-                    Ok(())
-                }
+                Step::InstallBinary
+                | Step::WriteRendition { .. }
+                | Step::ConvergeClaims
+                | Step::PushClaim { .. } => Ok(()),
             },
         }
     }

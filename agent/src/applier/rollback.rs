@@ -35,7 +35,9 @@ impl Host {
         match before {
             Some(before) if was_running => {
                 if server_touched {
-                    self.run_again(before, &mut contents.facts).await.map_err(fail("run the confirmed configuration"))?;
+                    self.run_again(before, &mut contents.facts)
+                        .await
+                        .map_err(fail("run the confirmed configuration"))?;
                 }
             }
             Some(held) => {
@@ -68,7 +70,8 @@ impl Host {
                 let files = self.renditions.model(confirmed).map(|config| self.files(&config, &leaf));
                 match files {
                     Ok(files) if files.manifest() != manifest.desired_files() => {
-                        let again = self.renditions.write_candidate(&files, manifest.sections, manifest.whole);
+                        let again =
+                            self.renditions.write_candidate(&files, manifest.sections, manifest.whole);
                         let again = again.map_err(|error| text(&error))?;
                         self.renditions.keep(&again).map_err(|error| text(&error))?;
                         again.number
@@ -96,7 +99,10 @@ impl Host {
         if self.running_server().is_some() && self.is_right_binary(before).await {
             match self.reload_server(&leaf).await {
                 Ok(()) => return Ok(()),
-                Err(reason) => tracing::warn!(reason, "a reload does not bring the configuration back, so nats-server restarts"),
+                Err(reason) => tracing::warn!(
+                    reason,
+                    "a reload does not bring the configuration back, so nats-server restarts"
+                ),
             }
         }
         self.stop_server(before).await?;
@@ -139,13 +145,15 @@ impl Host {
             Kept::Valid(_) | Kept::Unreadable { .. } | Kept::Missing => {
                 self.note(Finding {
                     item: "process".to_owned(),
-                    problem: "a change was interrupted and taken back when the agent started again".to_owned(),
+                    problem: "a change was interrupted and taken back when the agent started again"
+                        .to_owned(),
                     remedy: "apply again".to_owned(),
                 });
                 self.recover_back(&mut contents).await
             }
         };
-        let ended = outcome.and_then(|()| intent::remove(&self.effects, &path).map_err(|error| host_state::chain(&error)));
+        let ended = outcome
+            .and_then(|()| intent::remove(&self.effects, &path).map_err(|error| host_state::chain(&error)));
         if let Err(reason) = ended {
             self.note(Finding {
                 item: "process".to_owned(),
@@ -175,7 +183,8 @@ impl Host {
         if self.running_server().is_none() {
             return Ok(());
         }
-        let before = Target::of(contents, super::target::Which::Confirmed).map_err(|error| host_state::chain(&error))?;
+        let before = Target::of(contents, super::target::Which::Confirmed)
+            .map_err(|error| host_state::chain(&error))?;
         let Some(before) = before else {
             let accepted = Target::of(contents, super::target::Which::Accepted);
             return match accepted.map_err(|error| host_state::chain(&error))? {

@@ -56,7 +56,11 @@ fn paths(config: &ServerConfig) -> Vec<String> {
     if let Some(trust) = &config.trust
         && trust.resolver.dir != layout::RESOLVER
     {
-        problems.push(format!("the resolver's directory is `{}`, it has to be `{}`", trust.resolver.dir, layout::RESOLVER));
+        problems.push(format!(
+            "the resolver's directory is `{}`, it has to be `{}`",
+            trust.resolver.dir,
+            layout::RESOLVER
+        ));
     }
     for (what, found, wanted) in [
         ("pid_file", &config.pid_file, layout::PID_FILE),
@@ -71,18 +75,26 @@ fn paths(config: &ServerConfig) -> Vec<String> {
 
 fn tls_paths(listener: &str, tls: &ListenerTls) -> Vec<String> {
     let ListenerTls { cert_file, key_file, ca_file, .. } = tls;
-    [("cert_file", cert_file, layout::CERT_PATH), ("key_file", key_file, layout::KEY_PATH), ("ca_file", ca_file, layout::CA_PATH)]
-        .into_iter()
-        .filter(|(_, found, wanted)| found != wanted)
-        .map(|(name, found, wanted)| format!("`{name}` of the {listener} port is `{found}`, it has to be `{wanted}`"))
-        .collect()
+    [
+        ("cert_file", cert_file, layout::CERT_PATH),
+        ("key_file", key_file, layout::KEY_PATH),
+        ("ca_file", ca_file, layout::CA_PATH),
+    ]
+    .into_iter()
+    .filter(|(_, found, wanted)| found != wanted)
+    .map(|(name, found, wanted)| {
+        format!("`{name}` of the {listener} port is `{found}`, it has to be `{wanted}`")
+    })
+    .collect()
 }
 
 /// What the agent itself needs: a monitoring port, and absolute paths.
 fn access(section: &ClusterSection) -> Vec<String> {
     let mut problems = Vec::new();
     if section.config.monitor.is_none() {
-        problems.push("`config.monitor` is absent, and without it nobody sees whether the server is well".to_owned());
+        problems.push(
+            "`config.monitor` is absent, and without it nobody sees whether the server is well".to_owned(),
+        );
     }
     if !section.store.directory.starts_with('/') {
         problems.push(format!("`store.directory` is `{}`, it has to be absolute", section.store.directory));

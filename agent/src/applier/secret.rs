@@ -25,7 +25,9 @@ pub enum SecretError {
         source: HostSecretError,
     },
     /// It is gone, and something else says that it was there.
-    #[error("`{path}` is missing although this host is claimed; put it back, or remove the state directory to start anew")]
+    #[error(
+        "`{path}` is missing although this host is claimed; put it back, or remove the state directory to start anew"
+    )]
     Lost {
         /// The file.
         path: PathBuf,
@@ -52,7 +54,8 @@ pub(super) fn read_or_make(effects: &Effects, state_dir: &Path) -> Result<HostSe
     if state_dir.join(layout::CLAIM_FILE).exists() {
         return Err(SecretError::Lost { path });
     }
-    let seeds = HostSeeds { issuer: random()?, leaf: random()?, system_user: random()?, probe_user: random()? };
+    let seeds =
+        HostSeeds { issuer: random()?, leaf: random()?, system_user: random()?, probe_user: random()? };
     let secret = HostSecret::from_seeds(&seeds);
     let text = secret.to_json();
     files::write_atomic(effects, Effect::WriteHostSecret, &path, text.as_bytes(), layout::SECRET_MODE)?;

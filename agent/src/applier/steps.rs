@@ -15,11 +15,11 @@ use super::ledger::HostFacts;
 use super::rendition::RenditionError;
 use super::roll::blocked;
 use super::target::Target;
+use crate::parts::claims;
 use crate::parts::effects::Effect;
 use crate::parts::nats::{log, process};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::Leaf;
-use crate::parts::claims;
 
 /// How long a server without assets may take to stop.
 const STOP_BASE: Duration = Duration::from_secs(30);
@@ -34,7 +34,9 @@ impl Host {
             return self.remember_release(target, facts);
         }
         let mut next = facts.clone();
-        if let StoreObserved::Present { identity: StoreMark::Found(file), .. } = store::observe(&target.cluster.store) {
+        if let StoreObserved::Present { identity: StoreMark::Found(file), .. } =
+            store::observe(&target.cluster.store)
+        {
             // A host that was enrolled anew finds its own store: differences would have stopped any other.
             next.formed |= file.formed;
             next.meta_lineage = next.meta_lineage.or(file.meta_lineage);
@@ -74,11 +76,15 @@ impl Host {
             return Ok(Vec::new());
         }
         let config = self.current_config(number)?;
-        let restored = self.renditions.restore(number, &self.files(&config, leaf)).map_err(|error| text(&error))?;
+        let restored =
+            self.renditions.restore(number, &self.files(&config, leaf)).map_err(|error| text(&error))?;
         if !restored.is_empty() {
             self.note(Finding {
                 item: "configuration".to_owned(),
-                problem: format!("`{}` had been edited on this host; the edit was undone", restored.join("`, `")),
+                problem: format!(
+                    "`{}` had been edited on this host; the edit was undone",
+                    restored.join("`, `")
+                ),
                 remedy: "change the configuration through Terraform".to_owned(),
             });
         }
@@ -87,9 +93,10 @@ impl Host {
 
     /// What rendition `number` was made from; what the server runs with where the file itself was changed.
     fn current_config(&self, number: u64) -> Result<ServerConfig, String> {
-        self.renditions.model(number).or_else(|error| self.running_config().ok_or(error)).map_err(|error| {
-            host_state::chain(&error)
-        })
+        self.renditions
+            .model(number)
+            .or_else(|error| self.running_config().ok_or(error))
+            .map_err(|error| host_state::chain(&error))
     }
 
     /// Starts the server on the current rendition and waits for its gate. The store is looked at once more before.
@@ -184,7 +191,8 @@ impl Host {
     /// Why the gate stayed shut, with what the server complained about meanwhile.
     fn with_complaint(&self, error: &GateError, offsets: [u64; 2]) -> String {
         let logs = self.logs();
-        let complaint = logs.iter().zip(offsets).find_map(|(path, offset)| log::complaint_since(path, offset));
+        let complaint =
+            logs.iter().zip(offsets).find_map(|(path, offset)| log::complaint_since(path, offset));
         match complaint {
             Some(complaint) => format!("{error}; nats-server says: {complaint}"),
             None => error.to_string(),

@@ -42,7 +42,8 @@ impl Target {
                 Which::Confirmed => entry.confirmed().cloned(),
             }
         };
-        let (cluster, gateway, claims) = (pick(&contents.cluster), pick(&contents.gateway), pick(&contents.claims));
+        let (cluster, gateway, claims) =
+            (pick(&contents.cluster), pick(&contents.gateway), pick(&contents.claims));
         let marks = [&cluster, &gateway, &claims].into_iter().flatten();
         let marks = marks.map(|section| (section.header.section, section.header.content.clone())).collect();
         let Some(cluster) = cluster else { return Ok(None) };

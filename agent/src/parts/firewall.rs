@@ -24,7 +24,8 @@ pub fn finding(intent: &FirewallIntent, observed: FirewallObserved) -> Option<Fi
         FirewallObserved::Off if clients.is_empty() && metrics.is_empty() => None,
         FirewallObserved::Off => Some(Finding {
             item: "firewall".to_owned(),
-            problem: "the firewall is off: this agent runs as an ordinary user and changes no kernel rules".to_owned(),
+            problem: "the firewall is off: this agent runs as an ordinary user and changes no kernel rules"
+                .to_owned(),
             remedy: "keep other networks out by other means, or name none in `firewall`".to_owned(),
         }),
     }

@@ -118,7 +118,12 @@ pub fn prepare(effects: &Effects, spec: &StoreSpec, mark: &Mark) -> Result<(), P
     write_mark(effects, &path, identity, mark)
 }
 
-fn write_mark(effects: &Effects, path: &Path, identity: &StoreIdentity, wanted: &Mark) -> Result<(), PrepareError> {
+fn write_mark(
+    effects: &Effects,
+    path: &Path,
+    identity: &StoreIdentity,
+    wanted: &Mark,
+) -> Result<(), PrepareError> {
     let Mark { store_id, meta_lineage, formed } = wanted;
     let file = StoreFile {
         store: store_id.clone(),
@@ -130,7 +135,13 @@ fn write_mark(effects: &Effects, path: &Path, identity: &StoreIdentity, wanted: 
         return Ok(());
     }
     let path = path.join(layout::STORE_IDENTITY_FILE);
-    Ok(files::write_atomic(effects, Effect::WriteStoreMark, &path, canonical(&file).as_bytes(), layout::PUBLIC_MODE)?)
+    Ok(files::write_atomic(
+        effects,
+        Effect::WriteStoreMark,
+        &path,
+        canonical(&file).as_bytes(),
+        layout::PUBLIC_MODE,
+    )?)
 }
 
 /// How many streams and consumers lie in the store; what cannot be read counts as none.
@@ -138,7 +149,8 @@ fn write_mark(effects: &Effects, path: &Path, identity: &StoreIdentity, wanted: 
 #[must_use]
 pub fn assets(spec: &StoreSpec) -> usize {
     let data = Path::new(&spec.directory).join(layout::STORE_DATA);
-    let below = |path: PathBuf| entries(&path).unwrap_or_default().into_iter().map(move |name| path.join(name));
+    let below =
+        |path: PathBuf| entries(&path).unwrap_or_default().into_iter().map(move |name| path.join(name));
     let streams: Vec<PathBuf> = below(data).flat_map(|account| below(account.join("streams"))).collect();
     let consumers: usize = streams.iter().map(|stream| below(stream.join("obs")).count()).sum();
     streams.len() + consumers
@@ -198,12 +210,16 @@ mod tests {
         let data = directory.path().join("store/jetstream/x/streams/S/obs/C");
         std::fs::create_dir_all(&data).unwrap();
         prepare(&Effects::default(), &spec, &mark_of(true)).unwrap();
-        let StoreObserved::Present { mode, identity: StoreMark::Found(file), has_data, accounts, .. } = observe(&spec)
+        let StoreObserved::Present { mode, identity: StoreMark::Found(file), has_data, accounts, .. } =
+            observe(&spec)
         else {
             panic!("the store is there")
         };
         assert_eq!((mode, has_data, accounts.len()), (0o700, true, 0));
-        assert_eq!((file.store, file.formed, file.meta_lineage), ("5".repeat(32), true, Some("7".repeat(32))));
+        assert_eq!(
+            (file.store, file.formed, file.meta_lineage),
+            ("5".repeat(32), true, Some("7".repeat(32)))
+        );
         assert_eq!(assets(&spec), 2);
         assert!(data.is_dir());
     }

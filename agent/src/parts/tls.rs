@@ -10,8 +10,8 @@ use std::time::Duration;
 use host_state::document::HostTls;
 use host_state::report::CertificateStatus;
 use identity::{
-    CertificateInfo, CertificateInfoError, CertificatePem, CertificatePemError, HostName, HostNames, HostSecret,
-    IssueError, LeafPem, certificate_info, mint_leaf,
+    CertificateInfo, CertificateInfoError, CertificatePem, CertificatePemError, HostName, HostNames,
+    HostSecret, IssueError, LeafPem, certificate_info, mint_leaf,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -88,7 +88,11 @@ impl Material {
         let issuer: CertificatePem = issuer.parse().map_err(LeafError::IssuerPem)?;
         let host: HostName = host.parse().map_err(LeafError::Name)?;
         let dns: BTreeSet<String> = dns_names.iter().filter(|name| *name != host.as_str()).cloned().collect();
-        let material = Material { issuer, host_ca: host_ca.clone(), names: HostNames { host, dns, ips: addresses.clone() } };
+        let material = Material {
+            issuer,
+            host_ca: host_ca.clone(),
+            names: HostNames { host, dns, ips: addresses.clone() },
+        };
         material.verify()?;
         Ok(material)
     }
@@ -169,7 +173,8 @@ impl Leaf {
     /// # Errors
     /// When leaf or issuer cannot be read.
     pub fn is_due(&self, now: OffsetDateTime) -> Result<bool, LeafError> {
-        let (leaf, issuer) = (self.info()?, certificate_info(self.material.issuer.as_str()).map_err(LeafError::Info)?);
+        let (leaf, issuer) =
+            (self.info()?, certificate_info(self.material.issuer.as_str()).map_err(LeafError::Info)?);
         Ok(now >= leaf.renew_at() && leaf.not_after < issuer.not_after && now < issuer.not_after)
     }
 }

@@ -41,7 +41,8 @@ async fn the_first_meta_leader_is_remembered_in_ledger_and_store() {
     let rig = Rig::running(|section| section.config.cluster = None).await;
     until("the meta group has formed", async || rig.report().await.formed).await;
     until("the store says so", async || {
-        let mark = std::fs::read_to_string(rig.store().join(host_state::layout::STORE_IDENTITY_FILE)).unwrap();
+        let mark =
+            std::fs::read_to_string(rig.store().join(host_state::layout::STORE_IDENTITY_FILE)).unwrap();
         mark.contains("\"formed\":true")
     })
     .await;

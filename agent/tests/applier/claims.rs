@@ -17,7 +17,13 @@ fn section(rig: &Rig, accounts: &[(&str, i64)]) -> ClaimsSection {
     let entry = |(name, issued_at): &(&str, i64)| {
         let claims = rig.authority.account_claims(name.parse().unwrap(), limits());
         let jwt = rig.authority.account_jwt(&claims, *issued_at).unwrap().to_string();
-        let entry = ClaimEntry { name: (*name).to_owned(), jwt, issued_at: *issued_at, tombstone: false, declared: serde_json::Value::Null };
+        let entry = ClaimEntry {
+            name: (*name).to_owned(),
+            jwt,
+            issued_at: *issued_at,
+            tombstone: false,
+            declared: serde_json::Value::Null,
+        };
         (claims.key.to_string(), entry)
     };
     ClaimsSection { accounts: accounts.iter().map(entry).collect::<BTreeMap<_, _>>() }
@@ -41,10 +47,16 @@ async fn accounts_reach_the_resolver_and_an_older_section_is_not_taken() {
     let first = section(&rig, &[("orders", now)]);
     let first = rig.claims(&first);
     let (outcome, report) = rig.roll(vec![first.clone()]).await;
-    assert_eq!((outcome, report.drift.as_slice()), (Outcome::Confirmed, [].as_slice()), "{:#?}", report.findings);
+    assert_eq!(
+        (outcome, report.drift.as_slice()),
+        (Outcome::Confirmed, [].as_slice()),
+        "{:#?}",
+        report.findings
+    );
     let account = section(&rig, &[("orders", now)]).accounts.into_keys().next().unwrap();
     let kept = std::fs::read_dir(rig.state().join("resolver")).unwrap();
-    let names: Vec<String> = kept.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> =
+        kept.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert!(names.iter().any(|name| name.contains(&account)), "{names:?}");
 
     let second = section(&rig, &[("orders", now + 1), ("billing", now + 1)]);

@@ -43,13 +43,15 @@ impl Faults for Crash {
 }
 
 /// Crashes one change at every moment of every effect in turn, and looks at what a restarted agent makes of it.
-async fn crash_everywhere(restart: bool) {
+///
+/// `stride` leaves moments out where each round costs a restart.
+async fn crash_everywhere(restart: bool, stride: usize) {
     let mut rig = Rig::running(|_| {}).await;
     let size = |round: usize| Some(ByteSize::from_bytes((2 << 20) + (round as u64) * 1024).unwrap());
     let mut round = 0;
     loop {
         let old = rig.digest().await.unwrap();
-        let crash = Crash::after(round * 2);
+        let crash = Crash::after(round * stride);
         rig.reopen(Effects::with_faults(Arc::<Crash>::clone(&crash))).await;
         until("the server is found again", async || rig.report().await.run == RunStatus::Running).await;
         let section = rig.cluster(|section| {
@@ -84,12 +86,12 @@ async fn crash_everywhere(restart: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_may_crash_anywhere() {
-    crash_everywhere(false).await;
+    crash_everywhere(false, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_may_crash_anywhere() {
-    crash_everywhere(true).await;
+    crash_everywhere(true, 4).await;
 }
 
 /// Fails one effect once and for all, without a crash: the change is taken back by the running agent itself.
@@ -106,7 +108,8 @@ async fn a_reload_that_cannot_be_sent_is_taken_back_byte_for_byte() {
     let mut rig = Rig::running(|_| {}).await;
     let (files, server) = (rig.current_files(), rig.report().await.server.unwrap());
     rig.reopen(Effects::with_faults(Arc::new(Broken(Effect::ReloadServer)))).await;
-    let section = rig.cluster(|section| section.config.limits.max_payload = Some(ByteSize::from_bytes(4096).unwrap()));
+    let section =
+        rig.cluster(|section| section.config.limits.max_payload = Some(ByteSize::from_bytes(4096).unwrap()));
     let (outcome, report) = rig.roll(vec![section]).await;
     let Outcome::RolledBack { step, reason } = outcome else { panic!("{outcome:?}") };
     assert_eq!(step, "reload nats-server");

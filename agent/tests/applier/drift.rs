@@ -3,6 +3,8 @@
 use host_state::document::OnDrift;
 use host_state::layout;
 use host_state::report::{Outcome, RunStatus};
+use nats_agent::parts::effects::Effects;
+use nats_agent::parts::tls::Leaf;
 use nats_agent::roles::Applier;
 use nats_config::ByteSize;
 
@@ -10,7 +12,11 @@ use crate::rig::{Rig, server_in, until};
 
 fn kill(rig: &Rig) {
     let pid = i32::try_from(server_in(rig.state()).unwrap()).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
 }
 
 /// Edits the configuration file in place, as a person with an editor would.
@@ -78,8 +84,44 @@ async fn shutting_down_stops_the_server_and_a_start_brings_it_back() {
     let mut rig = Rig::running(|_| {}).await;
     rig.applier.shut_down().await;
     assert_eq!(server_in(rig.state()), None);
-    rig.reopen(nats_agent::parts::effects::Effects::default()).await;
+    rig.reopen(Effects::default()).await;
     until("it runs again", async || rig.digest().await.is_some()).await;
+}
+
+/// Puts a leaf in the place of the newest that has lived half its life.
+fn age_leaf(rig: &Rig) -> String {
+    let secret = std::fs::read_to_string(rig.state().join(layout::HOST_SECRET_FILE)).unwrap();
+    let secret = identity::HostSecret::from_json(&secret).unwrap();
+    let then = time::OffsetDateTime::now_utc() - time::Duration::days(15);
+    let mut material = Leaf::read(rig.state()).unwrap().unwrap().material;
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    material.issuer = rig.authority.issuer(&secret.keys(), &material.names, then, year).unwrap();
+    let leaf = material.mint(&secret, then).unwrap();
+    leaf.write(&Effects::default(), rig.state()).unwrap();
+    leaf.info().unwrap().serial
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_renews_under_a_frozen_ledger_and_no_edit_goes_live_with_it() {
+    let mut rig = Rig::running(|_| {}).await;
+    let (pid, digest) = (server_in(rig.state()), rig.digest().await);
+    let old = age_leaf(&rig);
+    edit(&rig, "max_payload", 12345.into());
+    std::fs::write(rig.state().join("ledger/cluster.json"), "{}").unwrap();
+    rig.reopen(Effects::default()).await;
+    until("the leaf is renewed", async || rig.report().await.certificates["leaf"].serial != old).await;
+    let port = std::net::SocketAddr::new(rig.address, 5222);
+    until("the server serves it", async || {
+        let newest = Leaf::read(rig.state()).unwrap().unwrap().fingerprint();
+        nats_agent::front::served_leaf::served_leaf(port, false).await.is_ok_and(|served| served == newest)
+    })
+    .await;
+    assert_eq!((server_in(rig.state()), rig.digest().await), (pid, digest));
+    let config = String::from_utf8(rig.current_files()[layout::CONFIG_FILE].clone()).unwrap();
+    assert!(!config.contains("12345"), "{config}");
+    let findings = rig.report().await.findings;
+    assert!(findings.iter().any(|finding| finding.problem.contains("the edit was undone")), "{findings:#?}");
+    assert!(findings.iter().any(|finding| finding.item == "ledger"), "{findings:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

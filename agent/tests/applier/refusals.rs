@@ -52,7 +52,10 @@ async fn forged_foreign_and_stale_sections_are_refused_with_reason() {
         (tampered, "content hash"),
     ] {
         let error = rig.apply(vec![section], ApplyMode::Stage).await.unwrap_err();
-        assert!(matches!(error, ApplierError::InvalidDocument(_)) && error.to_string().contains(reason), "{error}");
+        assert!(
+            matches!(error, ApplierError::InvalidDocument(_)) && error.to_string().contains(reason),
+            "{error}"
+        );
     }
     assert_eq!(rig.applier.sections().await.unwrap(), []);
     rig.stage(vec![good.clone()]).await;
@@ -76,7 +79,11 @@ async fn all_problems_of_a_document_are_told_at_once() {
         section.config.pid_file = Some("/etc/cron.d/x".to_owned());
     });
     let error = rig.apply(vec![bad], ApplyMode::Stage).await.unwrap_err().to_string();
-    for part in ["`store.identity.cluster` is `west`", "`key_file` of the client port is `/etc/shadow`", "`pid_file` is"] {
+    for part in [
+        "`store.identity.cluster` is `west`",
+        "`key_file` of the client port is `/etc/shadow`",
+        "`pid_file` is",
+    ] {
         assert!(error.contains(part), "{error}");
     }
 }
@@ -149,6 +156,6 @@ async fn an_unreadable_ledger_freezes_changes_and_says_so() {
     rig.reopen(nats_agent::parts::effects::Effects::default()).await;
     assert_eq!(std::fs::read(&path).unwrap(), &bytes[..bytes.len() / 2], "nothing repairs it by guessing");
     assert!(rig.digest().await.is_some());
-    assert!(rig.report().await.sections.get(&SectionKind::Cluster).is_none());
+    assert!(!rig.report().await.sections.contains_key(&SectionKind::Cluster));
     assert_eq!(rig.report().await.claim.unwrap().host, HOST);
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use host_state::document::{
-    AgentUsers, BinarySource, ClaimsSection, ClusterSection, ContentHash, FirewallIntent, HostTls, OnDrift, Profile,
-    Release, SECTION_DOMAIN, ServerBinary, StoreIdentity, StoreSpec, canonical,
+    AgentUsers, BinarySource, ClaimsSection, ClusterSection, ContentHash, FirewallIntent, HostTls, OnDrift,
+    Profile, Release, SECTION_DOMAIN, ServerBinary, StoreIdentity, StoreSpec, canonical,
 };
 use host_state::observed::RunningObserved;
 use host_state::report::{ApplyEvent, Outcome, Report};
@@ -21,11 +21,13 @@ use nats_agent::applier::{LocalApplier, OpenError, claim};
 use nats_agent::front::{Network, monitor};
 use nats_agent::parts::effects::Effects;
 use nats_agent::roles::{
-    AgentSettings, Applier, ApplierError, ApplyMode, ApplyOrder, Caller, ClaimState, LeaseAction, LeaseOrder, NewClaim,
+    AgentSettings, Applier, ApplierError, ApplyMode, ApplyOrder, Caller, ClaimState, LeaseAction, LeaseOrder,
+    NewClaim,
 };
 use nats_config::{
     ByteSize, ClientListener, ClusterListener, FullResolver, HostPort, JetStream, JetStreamLimits, LameDuck,
-    ListenerTls, Logging, MonitorListener, NatsDuration, OperatorTrust, ServerConfig, ServerLimits, SyncInterval,
+    ListenerTls, Logging, MonitorListener, NatsDuration, OperatorTrust, ServerConfig, ServerLimits,
+    SyncInterval,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -41,7 +43,11 @@ pub(crate) fn binary() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
     let binary = target.join(format!("tools/nats-server-{VERSION}/nats-server"));
-    assert!(binary.is_file(), "no nats-server {VERSION} at `{}`: `cargo xtask tools` fetches it", binary.display());
+    assert!(
+        binary.is_file(),
+        "no nats-server {VERSION} at `{}`: `cargo xtask tools` fetches it",
+        binary.display()
+    );
     binary.canonicalize().unwrap()
 }
 
@@ -98,7 +104,8 @@ impl Rig {
         let (address, authority) = (address(), authority());
         let state = directory.path().join("state");
         std::fs::create_dir(&state).unwrap();
-        claim::offer(&Effects::default(), &state, &authority.enrollment(HOST.parse().unwrap(), 1).to_text()).unwrap();
+        claim::offer(&Effects::default(), &state, &authority.enrollment(HOST.parse().unwrap(), 1).to_text())
+            .unwrap();
         let applier = open(&state, address, Effects::default()).await;
         let claim_id = "c".repeat(32);
         let rig = Rig { directory, state, address, authority, applier, claim_id, heads: BTreeMap::new() };
@@ -141,7 +148,8 @@ impl Rig {
         let state = self.state.clone();
         // The old one has to go first: it holds the directory.
         let nobody = tempfile::tempdir().unwrap();
-        let old = std::mem::replace(&mut self.applier, open(nobody.path(), self.address, Effects::default()).await);
+        let old =
+            std::mem::replace(&mut self.applier, open(nobody.path(), self.address, Effects::default()).await);
         drop(old);
         self.applier = open(&state, self.address, effects).await;
     }
@@ -158,7 +166,12 @@ impl Rig {
     }
 
     /// Signs `body` as the generation after the last one that was signed here.
-    pub(crate) fn sign<T: Serialize>(&mut self, section: SectionKind, owner: &str, body: &T) -> SignedSection {
+    pub(crate) fn sign<T: Serialize>(
+        &mut self,
+        section: SectionKind,
+        owner: &str,
+        body: &T,
+    ) -> SignedSection {
         let head = self.heads.get(&section);
         let body = canonical(body);
         let is_bound = section != SectionKind::Claims;
@@ -184,7 +197,8 @@ impl Rig {
     }
 
     pub(crate) fn plain_section(&self) -> ClusterSection {
-        let (trust, keys, now) = (self.authority.trust(), self.applier.host_keys(), OffsetDateTime::now_utc());
+        let (trust, keys, now) =
+            (self.authority.trust(), self.applier.host_keys(), OffsetDateTime::now_utc());
         let names = names(self.address);
         // Whole days ago, so that one test signs one issuer.
         let since = now.replace_time(time::Time::MIDNIGHT);
@@ -208,7 +222,10 @@ impl Rig {
                 addresses: BTreeSet::from([self.address]),
             },
             users: AgentUsers {
-                system_jwt: self.authority.system_user_jwt(&host, &keys.system_user, now, expires).to_string(),
+                system_jwt: self
+                    .authority
+                    .system_user_jwt(&host, &keys.system_user, now, expires)
+                    .to_string(),
                 probe_jwt: self.authority.probe_user_jwt(&host, &keys.probe_user, now, expires).to_string(),
             },
             store: StoreSpec {
@@ -347,7 +364,9 @@ impl Rig {
 
     /// Every managed file, the links as where they point.
     pub(crate) fn current_files(&self) -> BTreeMap<String, Vec<u8>> {
-        let Ok(entries) = std::fs::read_dir(self.state().join(layout::CURRENT)) else { return BTreeMap::new() };
+        let Ok(entries) = std::fs::read_dir(self.state().join(layout::CURRENT)) else {
+            return BTreeMap::new();
+        };
         let read = |entry: std::fs::DirEntry| {
             (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap())
         };

@@ -76,7 +76,9 @@ impl Binaries {
     pub fn path(&self, server: &ServerBinary) -> PathBuf {
         let ServerBinary { version, source } = server;
         match source {
-            BinarySource::Agent => self.named_at_start.clone().unwrap_or_else(|| PathBuf::from("nats-server")),
+            BinarySource::Agent => {
+                self.named_at_start.clone().unwrap_or_else(|| PathBuf::from("nats-server"))
+            }
             BinarySource::Path { path } => PathBuf::from(path),
             BinarySource::File { path: _, sha256 } => {
                 self.state_dir.join(layout::BINARIES).join(format!("{version}-{sha256}")).join("nats-server")
@@ -89,10 +91,15 @@ impl Binaries {
         let path = self.path(server);
         let shown = path.display().to_string();
         if matches!(server.source, BinarySource::Agent) && self.named_at_start.is_none() {
-            return BinaryObserved::Unusable { path: shown, reason: "the agent was started without one".to_owned() };
+            return BinaryObserved::Unusable {
+                path: shown,
+                reason: "the agent was started without one".to_owned(),
+            };
         }
         let identity = match std::fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return BinaryObserved::Missing { path: shown },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return BinaryObserved::Missing { path: shown };
+            }
             Err(error) => return BinaryObserved::Unusable { path: shown, reason: error.to_string() },
             Ok(metadata) => {
                 (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size())
@@ -154,7 +161,8 @@ async fn version(path: &Path) -> Result<String, String> {
     let mut command = tokio::process::Command::new(path);
     command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(VERSION_DEADLINE, command.output()).await;
-    let output = output.map_err(|_| format!("`--version` took more than {} s", VERSION_DEADLINE.as_secs()))?;
+    let output =
+        output.map_err(|_| format!("`--version` took more than {} s", VERSION_DEADLINE.as_secs()))?;
     let output = output.map_err(|error| format!("it cannot be run: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     parse_version(&text).ok_or_else(|| {

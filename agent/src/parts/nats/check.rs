@@ -88,7 +88,8 @@ pub async fn check(
     let output = output.map_err(|_| CheckError::Deadline { binary: binary.to_owned() })?.map_err(run)?;
     files::remove_directory(effects, Effect::Prune, trial_dir)?;
     effects.reach(Effect::CheckConfiguration, Moment::After).map_err(run)?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
         let status = match (output.status.code(), output.status.signal()) {
             (Some(code), _) => format!("exit status {code}"),
@@ -122,7 +123,8 @@ mod tests {
     #[test]
     fn the_digest_is_found_in_what_the_server_prints() {
         let digits = "ab".repeat(32);
-        let text = format!("nats-server: configuration file current/nats-server.json is valid (sha256:{digits})\n");
+        let text =
+            format!("nats-server: configuration file current/nats-server.json is valid (sha256:{digits})\n");
         assert_eq!(printed_digest(&text).unwrap().to_string(), format!("sha256:{digits}"));
         assert_eq!(printed_digest("is valid (sha256:12)"), None);
         assert_eq!(printed_digest("is valid"), None);

@@ -34,10 +34,13 @@ pub fn complaint_since(path: &Path, offset: u64) -> Option<String> {
 
 /// The complaint in one line; `None` when it has none.
 fn complaint(line: &str) -> Option<String> {
-    let text = ["[FTL] ", "[ERR] ", "nats-server: "].iter().find_map(|mark| line.split_once(mark).map(|(_, text)| text))?;
+    let text = ["[FTL] ", "[ERR] ", "nats-server: "]
+        .iter()
+        .find_map(|mark| line.split_once(mark).map(|(_, text)| text))?;
     let text = match text.split_once(NOT_RELOADABLE) {
         Some((_, rest)) => {
-            let setting: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).collect();
+            let setting: String =
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).collect();
             format!("{NOT_RELOADABLE}{setting}")
         }
         None => text.trim().to_owned(),
@@ -61,7 +64,10 @@ mod tests {
         assert_eq!(complaint_since(&path, offset), None);
         let line = "[1] 2026 [ERR] Failed to reload server configuration: config reload not supported for Gateway: old={pw}\n";
         std::fs::write(&path, format!("[1] [ERR] old\n[1] [INF] fine\n{line}")).unwrap();
-        assert_eq!(complaint_since(&path, offset).as_deref(), Some("config reload not supported for Gateway"));
+        assert_eq!(
+            complaint_since(&path, offset).as_deref(),
+            Some("config reload not supported for Gateway")
+        );
     }
 
     proptest! {

@@ -30,12 +30,14 @@ pub struct ProcessFacts {
 pub fn facts(pid: u32) -> io::Result<ProcessFacts> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let stat = std::fs::read_to_string(directory.join("stat"))?;
-    let (state, start_ticks) = parse_stat(&stat).ok_or_else(|| io::Error::other("its stat cannot be read"))?;
+    let (state, start_ticks) =
+        parse_stat(&stat).ok_or_else(|| io::Error::other("its stat cannot be read"))?;
     if state == 'Z' || state == 'X' {
         return Err(io::Error::new(io::ErrorKind::NotFound, "it has ended"));
     }
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-    let started_at = boot_time()?.saturating_add(i64::try_from(start_ticks / TICKS_PER_SECOND).unwrap_or(i64::MAX));
+    let started_at =
+        boot_time()?.saturating_add(i64::try_from(start_ticks / TICKS_PER_SECOND).unwrap_or(i64::MAX));
     let binary_sha256 = sha256(&std::fs::read(directory.join("exe"))?);
     Ok(ProcessFacts { pid, start_ticks, boot_id, started_at, binary_sha256 })
 }
@@ -78,7 +80,8 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
 fn boot_time() -> io::Result<i64> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "));
-    line.and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::Error::other("`/proc/stat` has no boot time"))
+    line.and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("`/proc/stat` has no boot time"))
 }
 
 #[cfg(test)]
