@@ -24,12 +24,14 @@ async fn a_configuration_that_the_server_refuses_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_only_the_start_refuses_is_found_by_the_trial_boot() {
     let mut rig = Rig::claimed().await;
-    // `nats-server -t` accepts a certificate that a listener cannot use; here the key is right and the port's address is not.
+    // `nats-server -t` accepts a websocket port without TLS; the server does not start with one.
     let bad = rig.cluster(|section| {
-        section.config.extra.insert("default_sentinel".to_owned(), serde_json::json!("no jwt"));
+        let listen = format!("{}:8443", section.config.client.address);
+        section.config.extra.insert("websocket".to_owned(), serde_json::json!({ "listen": listen }));
     });
     let (outcome, _) = rig.roll(vec![bad]).await;
-    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("does not start on the configuration"), "{reason}");
     assert_eq!(server_in(rig.state()), None);
     assert!(!rig.store().exists());
 }
