@@ -7,7 +7,7 @@ use host_state::document::Profile;
 use nats_config::HostPort;
 use tfplug::Path;
 
-use super::{Cluster, Node, Problem, expansion};
+use super::{Cluster, Problem, expansion};
 
 /// Fewest nodes of a production cluster when it is created: one may then be lost.
 const PRODUCTION_NODES: usize = 3;
@@ -201,18 +201,24 @@ fn is_clean_absolute(path: &str) -> bool {
 
 fn tags(cluster: &Cluster, problems: &mut Vec<Problem>) {
     let Some(prefix) = &cluster.jetstream.unique_tag else { return };
-    let zone = |node: &Node| {
-        node.tags.iter().find(|tag| tag.to_lowercase().starts_with(&prefix.to_lowercase())).cloned()
-    };
+    let lower = prefix.to_lowercase();
     let mut zones: BTreeMap<String, usize> = BTreeMap::new();
     for (host, node) in &cluster.nodes {
-        match zone(node) {
-            Some(tag) if !node.absent => *zones.entry(tag.to_lowercase()).or_default() += 1,
-            Some(_) => {}
-            None => problems.push(Problem::error(
+        let found: Vec<String> =
+            node.tags.iter().map(|tag| tag.to_lowercase()).filter(|tag| tag.starts_with(&lower)).collect();
+        match found.as_slice() {
+            [tag] if !node.absent => *zones.entry(tag.clone()).or_default() += 1,
+            [_] => {}
+            found => problems.push(Problem::error(
                 node_path(host).attr("tags"),
-                format!("Node `{host}` has no tag that starts with `{prefix}`"),
-                format!("`jetstream.unique_tag` spreads replicas over different `{prefix}` tags, so each node needs one."),
+                match found.len() {
+                    0 => format!("Node `{host}` has no tag that starts with `{prefix}`"),
+                    count => format!("Node `{host}` has {count} tags that start with `{prefix}`"),
+                },
+                format!(
+                    "`jetstream.unique_tag` spreads replicas over different `{prefix}` tags, so each node needs exactly \
+                     one."
+                ),
             )),
         }
     }
@@ -232,8 +238,10 @@ fn settings(cluster: &Cluster, problems: &mut Vec<Problem>) {
         let config = expansion::server_config(cluster, host, node, None, &Default::default());
         let Err(found) = config.validate() else { continue };
         for nats_config::Problem { path, found, problem, remedy } in found {
-            // What is declared is told by the rules above, node by node.
-            if path == "jetstream.store_dir" || path.starts_with("trust") || path.ends_with("pinned_certs") {
+            // Directories and tags are told by the rules above, node by node.
+            let is_told = path == "jetstream.store_dir"
+                || (path == "jetstream.unique_tag" && cluster.jetstream.unique_tag.as_ref() == Some(&found));
+            if is_told {
                 continue;
             }
             if seen.insert(path.clone()) {

@@ -129,6 +129,25 @@ fn a_unique_tag_needs_a_tag_on_each_node() {
         &["error nodes[\"east-2\"].tags: Node `east-2` has no tag that starts with `az:`"],
     );
     check(
+        |cluster| {
+            cluster.nodes.get_mut(&host("east-2")).unwrap().tags = ["az:b".to_owned(), "az:d".to_owned()].into();
+            cluster.jetstream.unique_tag = Some("a z".to_owned());
+        },
+        &[
+            "error nodes[\"east-1\"].tags: Node `east-1` has no tag that starts with `a z`",
+            "error nodes[\"east-2\"].tags: Node `east-2` has no tag that starts with `a z`",
+            "error nodes[\"east-3\"].tags: Node `east-3` has no tag that starts with `a z`",
+            "error jetstream.unique_tag: `jetstream.unique_tag` is `\"a z\"`: is no prefix of tags",
+        ],
+    );
+    check(
+        |cluster| {
+            cluster.nodes.get_mut(&host("east-2")).unwrap().tags = ["az:b".to_owned(), "az:d".to_owned()].into();
+        },
+        &["error nodes[\"east-2\"].tags: Node `east-2` has 2 tags that start with `az:`",
+          ],
+    );
+    check(
         |cluster| cluster.nodes.get_mut(&host("east-2")).unwrap().tags = ["AZ:a".to_owned()].into(),
         &["advice jetstream.unique_tag: The nodes have 2 different `az:` tags"],
     );
@@ -157,7 +176,7 @@ fn settings_are_checked_by_the_rules_of_the_server() {
             "error limits.max_payload: `limits.max_payload` is `134217728`: is more than `limits.max_pending`, 67108864, and the server would not start",
             "error lame_duck.duration: `lame_duck.duration` is `5s`: is shorter than the server allows",
             "error lame_duck.grace_period: `lame_duck.grace_period` is `10s`: is not shorter than `lame_duck.duration`, and the server would not start",
-            "error server_config: `extra.port` is `4222`: belongs to a field of the configuration",
+            "error server_config: `extra.port` is `4222`: has an attribute of its own",
         ],
     );
 }
