@@ -2,13 +2,14 @@
 //! pushed to every host.
 //!
 //! One entry is one account's JWT; a user is a scope in its account's JWT. [`edit`] (pure) works out what a change makes
-//! of the newest section; [`writer`] joins the changes of one process for a moment, pushes them as one generation, and
-//! on a lost race reads, merges and tries again.
+//! of the newest section; [`writer`] joins the changes of one process for a moment, has them pushed as one generation,
+//! and on a lost race reads, merges and tries again.
 
 pub mod edit;
 pub mod newest;
+mod push;
 pub mod writer;
 
 pub use edit::{Account, Edit, Wanted};
-pub use newest::{Newest, newest};
+pub use newest::{Head, Newest, newest};
 pub use writer::ClaimsWriter;

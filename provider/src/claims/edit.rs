@@ -134,7 +134,8 @@ fn apply(
         )
     };
     let jwt = authority.account_jwt(&claims, issued_at).map_err(|error| refused(&error))?;
-    let entry = ClaimEntry { name: account.to_string(), jwt: jwt.to_string(), issued_at, tombstone, declared };
+    let entry =
+        ClaimEntry { name: account.to_string(), jwt: jwt.to_string(), issued_at, tombstone, declared };
     let change = ClaimChange { account: key.as_str().to_owned(), entry };
     merge_claims(section, change).map(Some).map_err(|error| refused(&error))
 }
@@ -186,11 +187,17 @@ mod tests {
         ];
         let first = revise(&authority, None, &edits, 1000).section.unwrap();
         let before = first.accounts[authority.account_key(&name("billing")).as_str()].clone();
-        let second =
-            revise(&authority, Some(&first), &[add_user(&authority, "orders", "third")], 1000).section.unwrap();
+        let second = revise(&authority, Some(&first), &[add_user(&authority, "orders", "third")], 1000)
+            .section
+            .unwrap();
         assert_eq!(second.accounts[authority.account_key(&name("billing")).as_str()], before);
-        let users: Vec<_> =
-            read(&authority, &second, "orders").unwrap().claims.scopes.keys().map(ToString::to_string).collect();
+        let users: Vec<_> = read(&authority, &second, "orders")
+            .unwrap()
+            .claims
+            .scopes
+            .keys()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(users, ["reader", "service", "third"]);
     }
 

@@ -1,6 +1,6 @@
 //! The newest claims section that any host of the system has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::document::{ClaimsSection, SECTION_DOMAIN, SectionHeader};
 use host_state::{SectionKind, SignedSection};
@@ -12,12 +12,24 @@ use crate::agents::System;
 /// What the hosts answered.
 #[derive(Debug)]
 pub struct Newest {
-    /// Header and content of the newest section; absent when every host that answered has none.
-    pub head: Option<(SectionHeader, ClaimsSection)>,
+    /// The newest section; absent when every host that answered has none.
+    pub head: Option<Head>,
     /// Hosts that answered.
     pub answered: Vec<HostName>,
     /// Hosts that did not, and why.
     pub silent: BTreeMap<HostName, Diagnostic>,
+}
+
+/// The newest section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its header; of a fork that of the first host by name.
+    pub header: SectionHeader,
+    /// Its content; of a fork both sides joined.
+    pub section: ClaimsSection,
+    /// Whether hosts have different content under this generation: two writers who each reached only hosts that the
+    /// other did not. The next write ends it.
+    pub is_forked: bool,
 }
 
 /// Asks every host.
@@ -27,7 +39,7 @@ pub struct Newest {
 pub async fn newest(system: &System) -> Result<Newest, Diagnostic> {
     let answers = system.each_host(|host, agent| async move { fetch(&host, &agent).await }).await;
     let mut newest = Newest { head: None, answered: Vec::new(), silent: BTreeMap::new() };
-    let mut sections = Vec::new();
+    let mut sections: Vec<SignedSection> = Vec::new();
     for (host, answer) in answers {
         match answer {
             Ok(section) => {
@@ -40,10 +52,37 @@ pub async fn newest(system: &System) -> Result<Newest, Diagnostic> {
     if newest.answered.is_empty() {
         return Err(nobody(&newest.silent));
     }
-    if let Some(section) = sections.into_iter().max_by_key(|section| section.header.generation) {
-        newest.head = Some(open(section, &system.trust)?);
-    }
+    newest.head = join(sections, &system.trust)?;
     Ok(newest)
+}
+
+/// The newest of `sections`, which come in the order of their hosts.
+fn join(sections: Vec<SignedSection>, trust: &Trust) -> Result<Option<Head>, Diagnostic> {
+    let newest = sections.iter().map(|section| section.header.generation).max();
+    let mut joined: Option<Head> = None;
+    let mut contents = BTreeSet::new();
+    for section in sections.into_iter().filter(|section| Some(section.header.generation) == newest) {
+        if !contents.insert(section.header.content.clone()) {
+            continue;
+        }
+        let (header, section) = open(section, trust)?;
+        joined = Some(match joined {
+            None => Head { header, section, is_forked: false },
+            Some(first) => Head { section: both(first.section, section), is_forked: true, ..first },
+        });
+    }
+    Ok(joined)
+}
+
+/// Every account of both, the later JWT where both have one: it is what servers keep too.
+fn both(first: ClaimsSection, second: ClaimsSection) -> ClaimsSection {
+    let mut accounts = first.accounts;
+    for (account, entry) in second.accounts {
+        if accounts.get(&account).is_none_or(|known| known.issued_at < entry.issued_at) {
+            accounts.insert(account, entry);
+        }
+    }
+    ClaimsSection { accounts }
 }
 
 async fn fetch(
@@ -59,7 +98,8 @@ async fn fetch(
 }
 
 fn nobody(silent: &BTreeMap<HostName, Diagnostic>) -> Diagnostic {
-    let reasons: Vec<String> = silent.iter().map(|(host, problem)| format!("`{host}`: {}", problem.detail)).collect();
+    let reasons: Vec<String> =
+        silent.iter().map(|(host, problem)| format!("`{host}`: {}", problem.detail)).collect();
     Diagnostic::error(
         "No agent answers",
         format!("Accounts and users are read from the agents, any of them:\n{}", reasons.join("\n")),
@@ -68,7 +108,8 @@ fn nobody(silent: &BTreeMap<HostName, Diagnostic>) -> Diagnostic {
 
 /// Checks signature and form. Agents checked both; a provider that merges into a section trusts no host alone.
 fn open(section: SignedSection, trust: &Trust) -> Result<(SectionHeader, ClaimsSection), Diagnostic> {
-    let wrong = |reason: String| Diagnostic::error("The claims in the agents' ledgers cannot be used", reason);
+    let wrong =
+        |reason: String| Diagnostic::error("The claims in the agents' ledgers cannot be used", reason);
     let signature = data_encoding::BASE64
         .decode(section.signature.as_bytes())
         .ok()

@@ -4,21 +4,21 @@
 //! two writers one is refused, reads the winner's section and merges again. The other hosts then get what was decided;
 //! one that does not answer is a warning, and fetches it from its peers when it is back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use host_state::document::{ClaimsSection, ContentHash, SECTION_DOMAIN, SectionHeader, canonical};
-use host_state::report::{Outcome, Report};
+use host_state::report::Report;
 use host_state::{SectionKind, SignedSection};
 use identity::{Authority, AuthorityName, Generations, HostName};
-use nats_agent_api::order::{ApplyMode, ApplyOrder};
-use nats_agent_api::{AgentClient, CallError};
+use nats_agent_api::AgentClient;
 use tfplug::{Diagnostic, Diagnostics};
 use tokio::sync::{Mutex, OnceCell, oneshot};
 
 use super::edit::{Account, Edit, Revision, account_in, revise};
-use super::newest::{Newest, newest};
+use super::newest::{Head, Newest, newest};
+use super::push::{CLAIMS, Pushed, push};
 use crate::agents::System;
 use crate::resources::natural_id::AccountId;
 use crate::session::{KeyState, SessionSlot};
@@ -31,12 +31,16 @@ const ATTEMPTS: u32 = 10;
 /// Most that is waited before a race is run again; less by chance.
 const MAX_PAUSE_MS: u64 = 200;
 
+/// Longest that a change is awaited, whatever happens to it.
+const WRITE_DEADLINE: Duration = Duration::from_secs(600);
+
 type Answer = Result<Diagnostics, Diagnostic>;
+type Waiting = Vec<(Edit, oneshot::Sender<Answer>)>;
 
 /// The claims of a process: writes are joined, reads are shared.
 pub struct ClaimsWriter {
     sessions: SessionSlot,
-    waiting: Mutex<BTreeMap<AuthorityName, Vec<(Edit, oneshot::Sender<Answer>)>>>,
+    waiting: Mutex<BTreeMap<AuthorityName, Waiting>>,
     /// One generation after the other, also within a process.
     turn: Mutex<()>,
     cache: Mutex<BTreeMap<AuthorityName, Arc<Cached>>>,
@@ -88,7 +92,7 @@ impl ClaimsWriter {
         let cached = self.cached(&id.authority).await;
         let newest = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) }).await?;
         match &newest.head {
-            Some((_, section)) => account_in(section, &system.authority, &system.trust, &id.account),
+            Some(head) => account_in(&head.section, &system.authority, &system.trust, &id.account),
             None => Ok(None),
         }
     }
@@ -106,7 +110,7 @@ impl ClaimsWriter {
         for (host, report) in reports.iter() {
             let drift = report.as_ref().map(|report| report.drift.as_slice()).unwrap_or_default();
             let of_account = drift.iter().filter(|drift| {
-                drift.item == "claims" && drift.setting.as_deref() == Some(id.account.as_str())
+                drift.item == CLAIMS && drift.setting.as_deref() == Some(id.account.as_str())
             });
             lines.extend(of_account.map(|drift| format!("{host}: {drift}")));
         }
@@ -132,9 +136,17 @@ impl ClaimsWriter {
             tokio::spawn(async move { writer.write_joined(&authority).await });
         }
         drop(waiting);
-        answered.await.unwrap_or_else(|_| {
-            Err(Diagnostic::error("The write of claims was given up", "The provider is stopping. Apply again."))
-        })
+        match tokio::time::timeout(WRITE_DEADLINE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Diagnostic::error(
+                "The write of claims was given up",
+                "The provider is stopping. Apply again.",
+            )),
+            Err(_) => Err(Diagnostic::error(
+                format!("The claims were not written within {} s", WRITE_DEADLINE.as_secs()),
+                "The agents answer too slowly. Apply again: what was done is kept and taken over.",
+            )),
+        }
     }
 
     async fn write_joined(&self, authority: &AuthorityName) {
@@ -164,10 +176,12 @@ impl ClaimsWriter {
             let authority = session.authority(authority, system.trust.generations)?;
             let now = time::OffsetDateTime::now_utc().unix_timestamp();
             let head = newest.head.as_ref();
-            let Revision { section, outcomes } = revise(&authority, head.map(|(_, section)| section), edits, now);
+            let Revision { section, outcomes } =
+                revise(&authority, head.map(|head| &head.section), edits, now);
             let pushed = match (section, head) {
                 (Some(section), _) => sign(&authority, head, &section),
-                (None, Some((header, section))) => sign_again(&authority, header, section),
+                (None, Some(head)) if head.is_forked => sign(&authority, Some(head), &head.section),
+                (None, Some(head)) => sign_again(&authority, head),
                 (None, None) => return Ok((outcomes, Diagnostics::new())),
             };
             match push(&system, &newest, &pushed).await {
@@ -177,7 +191,8 @@ impl ClaimsWriter {
             }
             tokio::time::sleep(pause()).await;
         }
-        let detail = format!("After {ATTEMPTS} tries another writer was faster each time ({lost}). Apply again.");
+        let detail =
+            format!("After {ATTEMPTS} tries another writer was faster each time ({lost}). Apply again.");
         Err(Diagnostic::error("The claims could not be written", detail))
     }
 }
@@ -191,16 +206,19 @@ fn pause() -> Duration {
     Duration::from_millis(MAX_PAUSE_MS * chance / 255)
 }
 
-fn sign(authority: &Authority, head: Option<&(SectionHeader, ClaimsSection)>, section: &ClaimsSection) -> SignedSection {
+/// The next generation. After a fork it leaves one number out: hosts on either branch then take it as one whose
+/// predecessor they missed.
+fn sign(authority: &Authority, head: Option<&Head>, section: &ClaimsSection) -> SignedSection {
     let body = canonical(section);
+    let step = if head.is_some_and(|head| head.is_forked) { 2 } else { 1 };
     let header = SectionHeader {
         authority: authority.trust().operator.to_string(),
         section: SectionKind::Claims,
         owner: format!("nats_authority/{}", authority.name()),
         host: None,
         claim_id: None,
-        generation: head.map_or(1, |(header, _)| header.generation.saturating_add(1)),
-        parent: head.map(|(header, _)| header.content.clone()),
+        generation: head.map_or(1, |head| head.header.generation.saturating_add(step)),
+        parent: head.map(|head| head.header.content.clone()),
         content: ContentHash::of(&body),
         document_key: authority.generations().document,
         writer: whoami(),
@@ -209,74 +227,14 @@ fn sign(authority: &Authority, head: Option<&(SectionHeader, ClaimsSection)>, se
 }
 
 /// The section that is there already, to bring hosts that are behind up to date.
-fn sign_again(authority: &Authority, header: &SectionHeader, section: &ClaimsSection) -> SignedSection {
-    let header = SectionHeader { document_key: authority.generations().document, ..header.clone() };
-    signed(authority, header, canonical(section))
+fn sign_again(authority: &Authority, head: &Head) -> SignedSection {
+    let header = SectionHeader { document_key: authority.generations().document, ..head.header.clone() };
+    signed(authority, header, canonical(&head.section))
 }
 
 fn signed(authority: &Authority, header: SectionHeader, body: String) -> SignedSection {
     let signature = authority.document_key().sign(SECTION_DOMAIN, &header.signed_bytes());
     SignedSection { header, body, signature: data_encoding::BASE64.encode(&signature) }
-}
-
-/// Why a push did not decide.
-enum Pushed {
-    /// Another writer was faster.
-    Lost(String),
-    /// Nothing helps but a person.
-    Failed(Diagnostic),
-}
-
-/// Pushes to the arbiter, then to all others at once.
-async fn push(system: &System, newest: &Newest, section: &SignedSection) -> Result<Diagnostics, Pushed> {
-    let mut warnings: Diagnostics = newest.silent.iter().map(|(host, problem)| behind(host, &problem.detail)).collect();
-    let mut undecided: BTreeSet<&HostName> = newest.answered.iter().collect();
-    let mut arbiter = None;
-    while let Some(host) = undecided.pop_first() {
-        let agent = system.agent(host).await.map_err(Pushed::Failed)?;
-        match push_to(&agent, section).await {
-            Ok(()) => {
-                arbiter = Some(host);
-                break;
-            }
-            Err(error @ CallError::Conflict { .. }) => return Err(Pushed::Lost(host_state::chain(&error))),
-            Err(error) => warnings.push(behind(host, &host_state::chain(&error))),
-        }
-    }
-    if arbiter.is_none() {
-        let detail = warnings.iter().map(|warning| warning.detail.as_str()).collect::<Vec<_>>().join("\n");
-        return Err(Pushed::Failed(Diagnostic::error("No host took the claims", detail)));
-    }
-    let others = undecided.into_iter().map(|host| async move {
-        let pushed = match system.agent(host).await {
-            Ok(agent) => push_to(&agent, section).await.map_err(|error| host_state::chain(&error)),
-            Err(problem) => Err(problem.detail),
-        };
-        pushed.err().map(|reason| behind(host, &reason))
-    });
-    warnings.extend(futures_util::future::join_all(others).await.into_iter().flatten());
-    Ok(warnings)
-}
-
-async fn push_to(agent: &AgentClient, section: &SignedSection) -> Result<(), CallError> {
-    let order = ApplyOrder { sections: vec![section.clone()], mode: ApplyMode::Roll, lease_id: String::new() };
-    let (outcome, _) = agent.apply(order).await?.finish(|_| ()).await?;
-    match outcome {
-        Outcome::Confirmed | Outcome::Staged => Ok(()),
-        Outcome::RolledBack { step, reason } => Err(failed(agent, format!("{step}: {reason}"))),
-        Outcome::Refused { reason } => Err(failed(agent, reason)),
-    }
-}
-
-fn failed(agent: &AgentClient, reason: String) -> CallError {
-    CallError::Failed { address: agent.address().to_owned(), method: "Apply", reason }
-}
-
-fn behind(host: &HostName, reason: &str) -> Diagnostic {
-    Diagnostic::warning(
-        format!("Host `{host}` does not have the new claims yet"),
-        format!("{reason} It fetches them from its peers when it is back; until then it is drift."),
-    )
 }
 
 async fn observe_all(system: &System) -> BTreeMap<HostName, Result<Report, Diagnostic>> {

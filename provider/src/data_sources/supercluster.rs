@@ -1,7 +1,10 @@
 //! `nats_supercluster`: every server as the supercluster itself reports it, and its deep health.
 
 use async_trait::async_trait;
-use tfplug::{Attribute, DataRead, DataSource, DataSourceRequest, Diagnostic, Diagnostics, Failure, Path, Schema, Type, Value};
+use tfplug::{
+    Attribute, DataRead, DataSource, DataSourceRequest, Diagnostic, Diagnostics, Failure, Path, Schema, Type,
+    Value,
+};
 
 use crate::health::{self, ExpectedTopology, Health, ServerHealth};
 use crate::resources::natural_id::{IdError, SystemId};
@@ -57,8 +60,12 @@ impl DataSource for Supercluster {
             text("version", "Version of nats-server; null when it does not answer."),
             text("uptime", "How long it runs, in NATS's words; null when it does not answer."),
             number("connections", "Client connections; null when it does not answer."),
-            Attribute::bool("meta_leader").computed().description("Whether it leads the JetStream meta group."),
-            jetstream.computed().description("Its JetStream use; null when it does not answer or JetStream is off."),
+            Attribute::bool("meta_leader")
+                .computed()
+                .description("Whether it leads the JetStream meta group."),
+            jetstream
+                .computed()
+                .description("Its JetStream use; null when it does not answer or JetStream is off."),
             Attribute::list("problems", Type::String).computed().description("What is wrong with it."),
         ];
         Schema::new(0)

@@ -9,8 +9,8 @@ use tfplug::{
     Attribute, Diagnostic, Diagnostics, EphemeralResource, Failure, OpenRequest, Opened, Path, Schema, Value,
 };
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
+use crate::agents::random_bytes;
 use crate::claims::ClaimsWriter;
 use crate::resources::natural_id::{AccountId, UserId};
 use crate::resources::reading::Reading;
@@ -108,7 +108,7 @@ impl EphemeralResource for UserCredentials {
         let (credentials, jwt, key) = match public_key {
             Some(key) => (None, authority.user_jwt_for_key(account, user, generation, &key, now, end), key),
             None => {
-                let made = authority.user_credentials(account, user, generation, &random_seed()?, now, end);
+                let made = authority.user_credentials(account, user, generation, &random_bytes()?, now, end);
                 (Some(made.creds().to_string()), made.jwt.clone(), made.user.clone())
             }
         };
@@ -127,12 +127,4 @@ fn unknown_user(id: &UserId) -> Diagnostic {
         "Let `user` refer to `nats_user.<name>.name`, so that the user is made before its credentials.",
     )
     .at(Path::root("user"))
-}
-
-fn random_seed() -> Result<Zeroizing<[u8; 32]>, Diagnostic> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(|error| {
-        Diagnostic::error("The operating system gives no random bytes", format!("{error}. Nothing was made."))
-    })?;
-    Ok(seed)
 }

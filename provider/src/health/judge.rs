@@ -97,7 +97,9 @@ fn judge_inbound(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeMa
             if other_alive && !inbound.iter().any(|from| from.as_str() == other) {
                 for name in members.iter().filter(|name| seen.servers.contains_key(**name)) {
                     if let Some(server) = servers.get_mut(*name) {
-                        server.problems.push(format!("its cluster has no inbound gateway from cluster `{other}`"));
+                        server
+                            .problems
+                            .push(format!("its cluster has no inbound gateway from cluster `{other}`"));
                     }
                 }
             }
@@ -148,17 +150,23 @@ fn judge_streams(seen: &Seen, problems: &mut Vec<String>) {
         });
         let clustered = views.iter().any(|(_, stream)| stream.group.is_some());
         match led {
-            None if clustered => problems.push(format!("stream `{name}` of account `{account}` has no leader")),
+            None if clustered => {
+                problems.push(format!("stream `{name}` of account `{account}` has no leader"))
+            }
             None => {}
             Some((wanted, group)) => {
                 let have = group.replicas.len() as u64 + 1;
                 if have < wanted {
-                    problems.push(format!("stream `{name}` of account `{account}` has {have} of {wanted} replicas"));
+                    problems.push(format!(
+                        "stream `{name}` of account `{account}` has {have} of {wanted} replicas"
+                    ));
                 }
                 for replica in group.replicas.iter().filter(|replica| replica.offline || !replica.current) {
                     let state = if replica.offline { "offline" } else { "behind" };
                     let at = &replica.name;
-                    problems.push(format!("stream `{name}` of account `{account}`: replica on `{at}` is {state}"));
+                    problems.push(format!(
+                        "stream `{name}` of account `{account}`: replica on `{at}` is {state}"
+                    ));
                 }
             }
         }
@@ -177,7 +185,8 @@ mod tests {
     }
 
     fn expected() -> ExpectedTopology {
-        let servers = CLUSTERS.iter().flat_map(|cluster| (1..=3).map(|n| (name(cluster, n), (*cluster).to_owned())));
+        let servers =
+            CLUSTERS.iter().flat_map(|cluster| (1..=3).map(|n| (name(cluster, n), (*cluster).to_owned())));
         ExpectedTopology { servers: servers.collect() }
     }
 
@@ -205,10 +214,13 @@ mod tests {
             let routes = (1..=3).map(|n| name(cluster, n)).filter(|other| other != server);
             seen.routes.insert(server.clone(), routes.collect());
         }
-        let replicas = expected().servers.keys().filter(|name| *name != "east-1").map(|name| replica(name)).collect();
+        let replicas =
+            expected().servers.keys().filter(|name| *name != "east-1").map(|name| replica(name)).collect();
         seen.meta.insert("east-1".into(), MetaGroup { leader: "east-1".into(), cluster_size: 6, replicas });
-        let group = StreamGroup { leader: "east-1".into(), replicas: vec![replica("east-2"), replica("east-3")] };
-        let stream = StreamSeen { account: "orders".into(), stream: "S".into(), replicas: 3, group: Some(group) };
+        let group =
+            StreamGroup { leader: "east-1".into(), replicas: vec![replica("east-2"), replica("east-3")] };
+        let stream =
+            StreamSeen { account: "orders".into(), stream: "S".into(), replicas: 3, group: Some(group) };
         seen.streams.insert("east-1".into(), vec![stream]);
         seen
     }
@@ -248,7 +260,7 @@ mod tests {
             &["`east-2`: is 0 entries behind in the meta group"],
         );
         check(
-            |seen| drop(seen.routes.get_mut("east-3").unwrap().remove("east-1")),
+            |seen| assert!(seen.routes.get_mut("east-3").unwrap().remove("east-1")),
             &["`east-3`: has no route to `east-1`"],
         );
         check(

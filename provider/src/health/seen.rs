@@ -307,8 +307,11 @@ mod tests {
             br#"{"server":{"name":"east-1"},"data":{"outbound_gateways":{"west":{}},"inbound_gateways":{"west":[]}}}"#,
         )
         .unwrap();
-        seen.take(Endpoint::Routez, br#"{"server":{"name":"east-1"},"data":{"routes":[{"remote_name":"east-2"}]}}"#)
-            .unwrap();
+        seen.take(
+            Endpoint::Routez,
+            br#"{"server":{"name":"east-1"},"data":{"routes":[{"remote_name":"east-2"}]}}"#,
+        )
+        .unwrap();
         let varz = &seen.servers["east-1"][0];
         assert_eq!((varz.cluster.as_str(), varz.jetstream.unwrap().max_storage), ("east", 1024));
         assert!(seen.meta["east-1"].replicas[1].offline);

@@ -9,7 +9,7 @@ use nats_agent_api::{RequestError, Tunnel};
 use tfplug::Diagnostic;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
-use super::api::{Caller, JetStreamApi};
+use super::api::{CREATE_PREFIX, Caller, JetStreamApi};
 use super::listing::Listings;
 use crate::resources::natural_id::AccountId;
 use crate::session::SessionSlot;
@@ -48,12 +48,13 @@ impl JetStreamAccess {
     }
 
     async fn connect(&self, account: &AccountId) -> Result<JetStreamApi, Diagnostic> {
-        let system = self.sessions.session()?.system(&account.authority).await?;
-        let tunnel = system.account_tunnel(&account.account).await?;
-        Ok(JetStreamApi::new(Arc::new(tunnel)))
+        let door = Door { sessions: self.sessions.clone(), account: account.clone() };
+        let tunnel = Mutex::new((0, door.tunnel().await?));
+        Ok(JetStreamApi::new(Arc::new(AccountCaller { door, tunnel })))
     }
 
-    /// Forgets a connection that was lost, so that the next call makes a new one.
+    /// Forgets the connection of an account, so that the next call makes a new one: what its administrator may do, or
+    /// whether it exists, has changed.
     pub async fn reconnect(&self, account: &AccountId) {
         self.apis.lock().await.remove(account);
     }
@@ -70,14 +71,64 @@ impl JetStreamAccess {
     }
 }
 
+/// How an account is entered.
+struct Door {
+    sessions: SessionSlot,
+    account: AccountId,
+}
+
+impl Door {
+    async fn tunnel(&self) -> Result<Tunnel, Diagnostic> {
+        let system = self.sessions.session()?.system(&self.account.authority).await?;
+        system.account_tunnel(&self.account.account).await
+    }
+}
+
+/// Requests in one account. A tunnel ends when its agent or server restarts, and when its user has expired; a request
+/// that may be repeated then goes through a new one.
+struct AccountCaller {
+    door: Door,
+    /// The tunnel in use, and how many there were before it.
+    tunnel: Mutex<(u64, Tunnel)>,
+}
+
+impl AccountCaller {
+    /// A tunnel in place of the `ended`-th, made by the first who asks.
+    async fn again(&self, ended: u64) -> Result<Tunnel, Diagnostic> {
+        let mut current = self.tunnel.lock().await;
+        if current.0 == ended {
+            *current = (ended + 1, self.door.tunnel().await?);
+        }
+        Ok(current.1.clone())
+    }
+}
+
 #[async_trait]
-impl Caller for Tunnel {
+impl Caller for AccountCaller {
     async fn request(
         &self,
         subject: &str,
         payload: Vec<u8>,
         timeout: Duration,
     ) -> Result<Vec<u8>, RequestError> {
-        Ok(Tunnel::request(self, subject, payload, timeout).await?.payload)
+        let (number, tunnel) = self.tunnel.lock().await.clone();
+        let first = tunnel.request(subject, payload.clone(), timeout).await;
+        let closed = match first {
+            Ok(reply) => return Ok(reply.payload),
+            Err(closed @ RequestError::Closed { .. }) if may_be_repeated(subject) => closed,
+            Err(error) => return Err(error),
+        };
+        match self.again(number).await {
+            Ok(tunnel) => Ok(tunnel.request(subject, payload, timeout).await?.payload),
+            Err(problem) => {
+                tracing::warn!("{}: {}", problem.summary, problem.detail);
+                Err(closed)
+            }
+        }
     }
+}
+
+/// All but a create: whether the lost one was taken is not known, and a create is never a probe.
+fn may_be_repeated(subject: &str) -> bool {
+    !subject.starts_with(CREATE_PREFIX)
 }

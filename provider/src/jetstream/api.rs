@@ -15,6 +15,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most bytes of an answer that are looked at; a page of 256 streams has about 0.5 MiB.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
+/// Beginning of the subject of every create.
+pub(super) const CREATE_PREFIX: &str = "$JS.API.STREAM.CREATE.";
+
 /// Carries a NATS request to a server of the system and brings the answer.
 #[async_trait]
 pub trait Caller: Send + Sync {
@@ -22,7 +25,12 @@ pub trait Caller: Send + Sync {
     ///
     /// # Errors
     /// [`RequestError`] when no answer came.
-    async fn request(&self, subject: &str, payload: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, RequestError>;
+    async fn request(
+        &self,
+        subject: &str,
+        payload: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, RequestError>;
 }
 
 /// Why a JetStream request failed.
@@ -145,6 +153,18 @@ impl StreamInfo {
     }
 }
 
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Streams whose leaders answered. One that is not here may nevertheless be there.
+    pub streams: Vec<StreamInfo>,
+    /// Streams that the page is about, those included that nobody answered for.
+    /// Source: nats-server 2.15.1 server/jetstream_api.go `JSApiStreamListResponse` (`missing`, `offline`).
+    pub covered: u64,
+    /// Streams in all.
+    pub total: u64,
+}
+
 fn unreadable(subject: &str, reason: impl Into<String>) -> ApiError {
     ApiError::Answer { subject: subject.to_owned(), reason: reason.into() }
 }
@@ -199,18 +219,23 @@ impl JetStreamApi {
         }
     }
 
-    /// One page of all streams from `offset` on, and how many there are in all.
+    /// One page of all streams from `offset` on.
     ///
     /// # Errors
     /// When the server refuses it or does not answer.
-    pub async fn list(&self, offset: u64) -> Result<(Vec<StreamInfo>, u64), ApiError> {
+    pub async fn list(&self, offset: u64) -> Result<Page, ApiError> {
         let subject = "$JS.API.STREAM.LIST";
         let answer = self.ask(subject, &json!({ "offset": offset })).await?;
-        let total = answer.get("total").and_then(Value::as_u64).ok_or_else(|| unreadable(subject, "no `total`"))?;
-        let streams = answer.get("streams").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let page: Result<Vec<StreamInfo>, ApiError> =
-            streams.iter().map(|stream| StreamInfo::from_json(subject, stream)).collect();
-        Ok((page?, total))
+        let total =
+            answer.get("total").and_then(Value::as_u64).ok_or_else(|| unreadable(subject, "no `total`"))?;
+        let entries =
+            |key: &str| answer.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let streams: Result<Vec<StreamInfo>, ApiError> =
+            entries("streams").iter().map(|stream| StreamInfo::from_json(subject, stream)).collect();
+        let streams = streams?;
+        let offline = answer.get("offline").and_then(Value::as_object).map_or(0, Map::len);
+        let covered = streams.len() + entries("missing").len() + offline;
+        Ok(Page { streams, covered: covered as u64, total })
     }
 
     async fn stream_request(&self, verb: &str, stream: &str, body: &Value) -> Result<StreamInfo, ApiError> {
@@ -252,7 +277,8 @@ mod tests {
 
     #[test]
     fn an_error_in_the_answer_is_an_error_with_its_code() {
-        let answer = br#"{"type":"x","error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
+        let answer =
+            br#"{"type":"x","error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
         let error = understand("$JS.API.STREAM.INFO.A", answer).unwrap_err();
         assert!(error.is_not_found() && !error.is_unanswered());
         assert_eq!(error.to_string(), "JetStream refused: stream not found (error 10059)");
@@ -260,7 +286,8 @@ mod tests {
 
     #[test]
     fn silence_is_not_absence() {
-        let silent = ApiError::Request(RequestError::Timeout { subject: "s".into(), timeout: Duration::from_secs(5) });
+        let silent =
+            ApiError::Request(RequestError::Timeout { subject: "s".into(), timeout: Duration::from_secs(5) });
         assert!(silent.is_unanswered() && !silent.is_not_found());
         let leaderless = ApiError::Refused { code: 10008, description: "no leader".into() };
         assert!(leaderless.is_unanswered());

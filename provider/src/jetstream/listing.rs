@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OnceCell};
 
-use super::api::{ApiError, JetStreamApi, StreamInfo};
+use super::api::{ApiError, JetStreamApi, Page, StreamInfo};
 
-/// Streams of one account by name, as one listing saw them.
+/// Streams of one account by name, as one listing saw them. One that is not here may be there: a listing leaves out
+/// streams whose leader does not answer.
 pub type Listing = BTreeMap<String, StreamInfo>;
 
 /// The listings of one process, by account id.
@@ -38,10 +39,10 @@ async fn list_all(api: &JetStreamApi) -> Result<Arc<Listing>, ApiError> {
     let mut listing = Listing::new();
     let mut offset = 0;
     loop {
-        let (page, total) = api.list(offset).await?;
-        offset += page.len() as u64;
-        let last = page.is_empty() || offset >= total;
-        for info in page {
+        let Page { streams, covered, total } = api.list(offset).await?;
+        offset += covered;
+        let last = covered == 0 || offset >= total;
+        for info in streams {
             let name = info.config.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
             listing.insert(name.to_owned(), info);
         }
@@ -73,13 +74,19 @@ mod tests {
 
     #[async_trait]
     impl Caller for Server {
-        async fn request(&self, subject: &str, payload: Vec<u8>, _: Duration) -> Result<Vec<u8>, RequestError> {
+        async fn request(
+            &self,
+            subject: &str,
+            payload: Vec<u8>,
+            _: Duration,
+        ) -> Result<Vec<u8>, RequestError> {
             if self.asked.fetch_add(1, Ordering::SeqCst) == 0 && self.silent_first {
                 return Err(RequestError::Timeout { subject: subject.to_owned(), timeout: Duration::ZERO });
             }
             let request: Value = serde_json::from_slice(&payload).unwrap();
             let offset = usize::try_from(request["offset"].as_u64().unwrap()).unwrap();
-            let names = (offset..self.streams.min(offset + 256)).map(|n| json!({"config": {"name": format!("S{n}")}}));
+            let names = (offset..self.streams.min(offset + 256))
+                .map(|n| json!({"config": {"name": format!("S{n}")}}));
             Ok(json!({"total": self.streams, "streams": names.collect::<Vec<_>>()}).to_string().into_bytes())
         }
     }

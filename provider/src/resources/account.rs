@@ -11,11 +11,12 @@ use identity::Authority;
 use nats_config::NatsDuration;
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
-    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource,
-    Schema, UpdateRequest, Updated, Value,
+    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse,
+    Resource, Schema, UpdateRequest, Updated, Value,
 };
 
 use self::block::Declared;
+use super::meaning::generation_problem;
 use super::natural_id::{AccountId, IdError};
 use crate::claims::{Account, ClaimsWriter, Edit, Wanted};
 use crate::jetstream::JetStreamAccess;
@@ -50,7 +51,8 @@ impl AccountResource {
             let edit = edit(&authority, &declared, &id);
             Ok::<_, Diagnostic>((key, self.claims.write(&id.authority, edit).await?))
         };
-        let (key, diagnostics) = TIMEOUTS.within(work, planned, operation, &format!("Account `{id}`")).await?;
+        let (key, diagnostics) =
+            TIMEOUTS.within(work, planned, operation, &format!("Account `{id}`")).await?;
         let state = planned
             .clone()
             .with("id", id.to_string())
@@ -59,11 +61,33 @@ impl AccountResource {
         Ok((state, diagnostics))
     }
 
-    /// How many streams the account has; absent when nobody can say.
-    async fn streams(&self, id: &AccountId) -> Option<usize> {
-        let api = self.jetstream.api(id).await.ok()?;
-        let listing = self.jetstream.listings().read(&id.to_string(), &api).await.ok()?;
-        Some(listing.len())
+    /// Makes sure that no stream goes with the account.
+    async fn check_empty(&self, id: &AccountId) -> Result<(), Diagnostic> {
+        let account = self.claims.read(id).await?;
+        if account.is_none_or(|account| account.claims.limits.jetstream.is_none()) {
+            return Ok(());
+        }
+        self.jetstream.listings().forget(&id.to_string()).await;
+        let counted = async {
+            let api = self.jetstream.api(id).await?;
+            api.list(0)
+                .await
+                .map_err(|error| Diagnostic::error("", format!("{}.", host_state::chain(&error))))
+        };
+        let detail = match counted.await {
+            Ok(page) if page.total == 0 => return Ok(()),
+            Ok(page) => format!(
+                "It still has {} streams that this configuration does not delete with it. Delete or move them first: with \
+                 the account their messages would be lost.",
+                page.total
+            ),
+            Err(problem) => format!(
+                "Whether it still has streams cannot be said: {} Without JetStream it has none: apply without its \
+                 `jetstream` block first, if that is so.",
+                problem.detail
+            ),
+        };
+        Err(Diagnostic::error(format!("Account `{id}` is not known to be empty"), detail))
     }
 }
 
@@ -84,19 +108,21 @@ impl Resource for AccountResource {
     }
 
     async fn plan(&self, request: PlanRequest) -> PlanResponse {
-        let prior = request.prior.as_ref().map(|prior| prior.attr("generation").clone());
+        let prior = request.prior.clone();
         let mut response = PlanResponse::from(request);
         let (declared, problems) = block::parse(&response.planned);
         response.diagnostics.extend(problems);
         response.planned.set_attr("drift", Value::list([]));
-        if let (Some(before), after) = (prior.and_then(|before| before.as_u64()), declared.generation)
-            && u64::from(after) < before
-        {
-            let detail = format!("It was {before} and would be {after}. A signing key that was given up is not used again.");
-            response.diagnostics.error_at(Path::root("generation"), "Generations only count up", detail);
-        }
         let Some(id) = declared.id else { return response };
         response.planned.set_attr("id", id.to_string());
+        if let Some(prior) = prior {
+            let (before, after) = (prior.attr("generation"), response.planned.attr("generation"));
+            let problem = match another(&block::parse(&prior).0, &id) {
+                Identity::Same => generation_problem(before, after, "A signing key"),
+                Identity::Other(problem) => problem,
+            };
+            response.diagnostics.extend(problem);
+        }
         if let Some(authority) = self.claims.derivable(&id.authority) {
             let key = authority.account_key(&id.account);
             response.planned.set_attr("public_key", key.as_str());
@@ -106,7 +132,9 @@ impl Resource for AccountResource {
 
     async fn plan_destroy(&self, request: DestroyPlanRequest) -> Diagnostics {
         let (declared, _) = block::parse(&request.prior);
-        let Some(id) = declared.id.filter(|_| declared.deletion_protection) else { return Diagnostics::new() };
+        let Some(id) = declared.id.filter(|_| declared.deletion_protection) else {
+            return Diagnostics::new();
+        };
         protected(&id).into()
     }
 
@@ -117,7 +145,8 @@ impl Resource for AccountResource {
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
         let Some(id) = request.state.attr("id").as_str().and_then(|id| id.parse::<AccountId>().ok()) else {
-            let problem = Diagnostic::error("State without id", "The account's `id` in state cannot be read.");
+            let problem =
+                Diagnostic::error("State without id", "The account's `id` in state cannot be read.");
             return ReadResponse::unanswered(problem.into());
         };
         let account = match self.claims.read(&id).await {
@@ -126,7 +155,8 @@ impl Resource for AccountResource {
             Err(problem) => return ReadResponse::unanswered(super::kept(problem).into()),
         };
         let (drift, diagnostics) = drift_of(self.claims.drift(&id).await, &id);
-        let mut response = ReadResponse::found(state_of(&id, &account, request.state, drift), request.private);
+        let mut response =
+            ReadResponse::found(state_of(&id, &account, request.state, drift), request.private);
         response.diagnostics = diagnostics;
         response
     }
@@ -141,24 +171,21 @@ impl Resource for AccountResource {
         if declared.deletion_protection {
             return Err(protected(&id).into());
         }
-        self.jetstream.listings().forget(&id.to_string()).await;
-        if let Some(count) = self.streams(&id).await.filter(|count| *count > 0) {
-            let detail = format!(
-                "It still has {count} streams that this configuration does not delete with it. Delete or move them first: \
-                 with the account their messages would be lost.",
-            );
-            return Err(Failure::new(format!("Account `{id}` is not empty"), detail));
-        }
-        let edit = Edit::new(id.account.clone(), |_| Ok(Wanted::Tombstone));
-        let work = self.claims.write(&id.authority, edit);
-        let diagnostics = TIMEOUTS.within(work, &request.prior, Operation::Delete, &format!("Account `{id}`")).await?;
+        let work = async {
+            self.check_empty(&id).await?;
+            self.claims.write(&id.authority, Edit::new(id.account.clone(), |_| Ok(Wanted::Tombstone))).await
+        };
+        let diagnostics =
+            TIMEOUTS.within(work, &request.prior, Operation::Delete, &format!("Account `{id}`")).await?;
         self.jetstream.reconnect(&id).await;
         Ok(Deleted { diagnostics })
     }
 
     async fn import(&self, request: ImportRequest) -> Result<Imported, Failure> {
-        let id: AccountId =
-            request.id.parse().map_err(|error: IdError| Failure::new("Wrong import id", format!("{error}.")))?;
+        let id: AccountId = request
+            .id
+            .parse()
+            .map_err(|error: IdError| Failure::new("Wrong import id", format!("{error}.")))?;
         Ok(Value::object([("id", id.to_string().into()), ("name", id.account.to_string().into())]).into())
     }
 }
@@ -166,7 +193,8 @@ impl Resource for AccountResource {
 /// Sets limits and signing keys of the declared generation and the one before it; users and revocations stay.
 fn edit(authority: &Authority, declared: &Declared, id: &AccountId) -> Edit {
     let fresh = authority.account_claims(id.account.clone(), declared.limits.clone());
-    let generations = [Some(declared.generation), declared.generation.checked_sub(1).filter(|before| *before > 0)];
+    let generations =
+        [Some(declared.generation), declared.generation.checked_sub(1).filter(|before| *before > 0)];
     let signing_keys: BTreeMap<_, _> = generations
         .into_iter()
         .flatten()
@@ -209,6 +237,25 @@ fn state_of(id: &AccountId, account: &Account, before: Value, drift: Value) -> V
         }
     }
     state
+}
+
+/// Whether a change keeps the account, and when it does not, why it is refused.
+enum Identity {
+    Same,
+    Other(Option<Diagnostic>),
+}
+
+fn another(prior: &Declared, id: &AccountId) -> Identity {
+    let Some(old) = prior.id.as_ref().filter(|old| *old != id) else { return Identity::Same };
+    if old.authority != id.authority {
+        let detail = format!(
+            "It is `{old}`, and `system` names authority `{}`. Declare another account there.",
+            id.authority
+        );
+        let problem = Diagnostic::error("An account stays with its authority", detail);
+        return Identity::Other(Some(problem.at(Path::root("system"))));
+    }
+    Identity::Other(prior.deletion_protection.then(|| protected(old)))
 }
 
 fn whole(block: &Value) -> Result<(Declared, AccountId), Failure> {

@@ -56,6 +56,16 @@ pub struct StreamId {
     pub stream: String,
 }
 
+/// Longest stream name. Source: nats-server 2.15.1 server/jetstream_api.go `JSMaxNameLen`.
+pub const MAX_STREAM_NAME_BYTES: usize = 255;
+
+/// Whether a stream may have this name: 1 to [`MAX_STREAM_NAME_BYTES`] bytes that are safe in a subject and in a path.
+#[must_use]
+pub fn is_stream_name(name: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
+    !name.is_empty() && name.len() <= MAX_STREAM_NAME_BYTES && !name.contains(bad)
+}
+
 /// Splits into exactly `N` parts that are not empty.
 fn parts<'a, const N: usize>(
     text: &'a str,
@@ -123,6 +133,9 @@ impl FromStr for StreamId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let (what, form) = ("stream", "<authority>/<account>/<stream>");
         let [authority, account, stream] = parts(text, what, form)?;
+        if !is_stream_name(stream) {
+            return Err(IdError { found: text.to_owned(), what, form, source: None });
+        }
         Ok(StreamId {
             account: AccountId {
                 authority: part(authority, text, what, form)?,
@@ -169,6 +182,17 @@ mod tests {
         }
         assert_eq!("acme/orders/svc".parse::<UserId>().unwrap().to_string(), "acme/orders/svc");
         assert_eq!("acme/orders/ORDERS".parse::<StreamId>().unwrap().to_string(), "acme/orders/ORDERS");
+    }
+
+    #[test]
+    fn a_stream_id_names_one_stream() {
+        for text in ["acme/orders/a.b", "acme/orders/>", "acme/orders/a b", "acme/orders/"] {
+            let error = text.parse::<StreamId>().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("`{text}` is no stream id; it has the form `<authority>/<account>/<stream>`")
+            );
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use nats_config::NatsDuration;
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
-    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource,
-    Schema, UpdateRequest, Updated, Value,
+    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse,
+    Resource, Schema, UpdateRequest, Updated, Value,
 };
 
 use self::block::Declared;
@@ -39,12 +39,22 @@ impl StreamResource {
         StreamResource { access }
     }
 
-    /// The stream as the account's listing shows it; `None` when the server says there is none.
+    /// The stream as the account's listing shows it; `None` when the server says there is none. That it is not listed
+    /// says nothing: a listing leaves out streams whose leader does not answer.
     async fn find(&self, id: &StreamId) -> Result<Option<StreamInfo>, Diagnostic> {
         let api = self.access.api(&id.account).await?;
         let listing = self.access.listings().read(&id.account.to_string(), &api).await;
-        match listing {
-            Ok(listing) => Ok(listing.get(&id.stream).cloned()),
+        let listed = listing.map(|listing| listing.get(&id.stream).cloned());
+        let found = match listed {
+            Ok(Some(info)) => Ok(Some(info)),
+            Ok(None) => match api.info(&id.stream).await {
+                Err(error) if error.is_not_found() => Ok(None),
+                answer => answer.map(Some),
+            },
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => Ok(found),
             Err(error) => {
                 self.access.reconnect(&id.account).await;
                 Err(explain("cannot be read", id, &error))
@@ -100,12 +110,20 @@ impl Resource for StreamResource {
             let age_known = without.attr("max_age").is_known();
             let window = block::parse(&without).0.settings.default_duplicate_window();
             let window = window.map(|window| window.to_string());
-            response.planned.set_attr("duplicate_window", if age_known { window.into() } else { Value::unknown() });
+            response
+                .planned
+                .set_attr("duplicate_window", if age_known { window.into() } else { Value::unknown() });
         }
         let (next, problems) = block::parse(&response.planned);
         response.diagnostics.extend(problems);
         let Some(id) = next.id() else { return response };
         response.planned.set_attr("id", id.to_string());
+        if let Some(old) = prior.as_ref().filter(|prior| prior.deletion_protection).and_then(Declared::id)
+            && old != id
+        {
+            let why = format!("It would be deleted with its messages and `{id}` be made in its place. ");
+            response.diagnostics.push(protected(format!("`{old}` must be replaced"), &why));
+        }
         let Some(prior) = prior.filter(|prior| prior.id().as_ref() == Some(&id)) else {
             return response;
         };
@@ -120,7 +138,9 @@ impl Resource for StreamResource {
 
     async fn plan_destroy(&self, request: DestroyPlanRequest) -> Diagnostics {
         let (declared, _) = block::parse(&request.prior);
-        let Some(id) = declared.id().filter(|_| declared.deletion_protection) else { return Diagnostics::new() };
+        let Some(id) = declared.id().filter(|_| declared.deletion_protection) else {
+            return Diagnostics::new();
+        };
         let held = match self.find(&id).await {
             Ok(Some(info)) => format!("It holds {} messages. ", info.messages),
             Ok(None) | Err(_) => String::new(),
@@ -135,7 +155,8 @@ impl Resource for StreamResource {
             let _permit = self.access.create_permit().await;
             create_or_adopt(&api, &declared, &id).await
         };
-        let made = TIMEOUTS.within(made, &request.planned, Operation::Create, &format!("Stream `{id}`")).await;
+        let made =
+            TIMEOUTS.within(made, &request.planned, Operation::Create, &format!("Stream `{id}`")).await;
         self.access.listings().forget(&id.account.to_string()).await;
         let state = taken_in(&made?, &declared, &id, request.planned)?;
         Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
@@ -159,7 +180,8 @@ impl Resource for StreamResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let (declared, id) = whole(&request.planned)?;
         let changed = async { update(&self.access.api(&id.account).await?, &declared, &id).await };
-        let changed = TIMEOUTS.within(changed, &request.planned, Operation::Update, &format!("Stream `{id}`")).await;
+        let changed =
+            TIMEOUTS.within(changed, &request.planned, Operation::Update, &format!("Stream `{id}`")).await;
         self.access.listings().forget(&id.account.to_string()).await;
         let state = taken_in(&changed?, &declared, &id, request.planned)?;
         Ok(Updated { state, private: request.private, diagnostics: Diagnostics::new() })
@@ -174,17 +196,17 @@ impl Resource for StreamResource {
             let api = self.access.api(&id.account).await?;
             api.delete(&id.stream).await.map_err(|error| explain("cannot be deleted", &id, &error))
         };
-        let deleted = TIMEOUTS.within(deleted, &request.prior, Operation::Delete, &format!("Stream `{id}`")).await;
+        let deleted =
+            TIMEOUTS.within(deleted, &request.prior, Operation::Delete, &format!("Stream `{id}`")).await;
         self.access.listings().forget(&id.account.to_string()).await;
         deleted?;
         Ok(Deleted::default())
     }
 
     async fn import(&self, request: ImportRequest) -> Result<Imported, Failure> {
-        let id: StreamId = request
-            .id
-            .parse()
-            .map_err(|error: super::natural_id::IdError| Failure::new("Wrong import id", format!("{error}.")))?;
+        let id: StreamId = request.id.parse().map_err(|error: super::natural_id::IdError| {
+            Failure::new("Wrong import id", format!("{error}."))
+        })?;
         let StreamId { account, stream } = &id;
         Ok(Value::object([
             ("id", id.to_string().into()),
@@ -231,7 +253,7 @@ fn whole(block: &Value) -> Result<(Declared, StreamId), Failure> {
     Ok((declared, id))
 }
 
-/// Makes the stream, or takes over one that is ours or is just what is declared.
+/// Makes the stream, or takes over one that carries our mark.
 ///
 /// A crash after the server's create leaves a stream with our mark, which the next create adopts.
 async fn create_or_adopt(
@@ -248,14 +270,17 @@ async fn create_or_adopt(
         }
         Err(error) => return Err(cannot(error)),
     };
-    let ours = owner(&found.config).is_some_and(|owner| owner == id.to_string());
-    let same = found.settings().is_ok_and(|settings| settings == declared.settings);
-    if !ours && !same {
+    let owner = owner(&found.config);
+    if owner.as_deref() != Some(id.to_string().as_str()) {
+        let whose = owner.map_or_else(
+            || "It was not made by Terraform".to_owned(),
+            |owner| format!("It belongs to another configuration, as `{owner}`"),
+        );
         return Err(Diagnostic::error(
             format!("`{id}` exists already"),
             format!(
-                "It was not made by this configuration and differs from it; it holds {} messages. Take it over with \
-                 `terraform import nats_stream.<name> {id}`, or choose another name.",
+                "{whose}; it holds {} messages. Take it over with `terraform import nats_stream.<name> {id}`, or choose \
+                 another name.",
                 found.messages
             ),
         )
@@ -293,10 +318,8 @@ fn taken_in(
     if settings == declared.settings {
         return Ok(planned.with("id", id.to_string()));
     }
-    let detail = format!(
-        "The server took the request and made something else of it. Asked: {:?}. Found: {settings:?}.",
-        declared.settings
-    );
+    let differences = declared.settings.differences(&settings).join("; ");
+    let detail = format!("The server took the request and made something else of it: {differences}.");
     Err(Diagnostic::error(format!("Stream `{id}` is not what was asked for"), detail))
 }
 

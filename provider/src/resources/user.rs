@@ -8,12 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use identity::UserScope;
 use tfplug::{
-    CreateRequest, Created, DeleteRequest, Deleted, Diagnostic, Diagnostics, Failure, ImportRequest, Imported,
-    Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource, Schema, UpdateRequest,
-    Updated, Value,
+    CreateRequest, Created, DeleteRequest, Deleted, Diagnostic, Diagnostics, Failure, ImportRequest,
+    Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource, Schema,
+    UpdateRequest, Updated, Value,
 };
 
 use self::block::Declared;
+use super::meaning::generation_problem;
 use super::natural_id::{IdError, UserId};
 use crate::claims::{ClaimsWriter, Edit, Wanted};
 
@@ -63,11 +64,16 @@ impl Resource for UserResource {
     }
 
     async fn plan(&self, request: PlanRequest) -> PlanResponse {
+        let prior = request.prior.clone();
         let mut response = PlanResponse::from(request);
         let (declared, problems) = block::parse(&response.planned);
         response.diagnostics.extend(problems);
         if let Some(id) = declared.id {
             response.planned.set_attr("id", id.to_string());
+        }
+        if let Some(prior) = prior.filter(|prior| prior.attr("id") == response.planned.attr("id")) {
+            let (before, after) = (prior.attr("generation"), response.planned.attr("generation"));
+            response.diagnostics.extend(generation_problem(before, after, "A key"));
         }
         response
     }
@@ -109,8 +115,10 @@ impl Resource for UserResource {
     }
 
     async fn import(&self, request: ImportRequest) -> Result<Imported, Failure> {
-        let id: UserId =
-            request.id.parse().map_err(|error: IdError| Failure::new("Wrong import id", format!("{error}.")))?;
+        let id: UserId = request
+            .id
+            .parse()
+            .map_err(|error: IdError| Failure::new("Wrong import id", format!("{error}.")))?;
         Ok(Value::object([
             ("id", id.to_string().into()),
             ("account", id.account.to_string().into()),

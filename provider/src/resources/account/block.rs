@@ -6,8 +6,8 @@ use serde_json::json;
 use tfplug::{Diagnostics, Path, Value};
 
 use crate::claims::Account;
-use crate::resources::natural_id::{AccountId, SystemId};
 use crate::resources::MAX_COUNT;
+use crate::resources::natural_id::{AccountId, SystemId};
 use crate::resources::reading::Reading;
 
 /// A block whose every known value was checked; unknown ones read as absent.
@@ -48,10 +48,10 @@ pub(super) fn parse(block: &Value) -> (Declared, Diagnostics) {
     };
     let generation =
         reading.number(block.attr("generation"), &Path::root("generation"), 1..=u64::from(u32::MAX));
-    let id = system.as_ref().zip(name).map(|(system, account)| AccountId {
-        authority: system.authority.clone(),
-        account,
-    });
+    let id = system
+        .as_ref()
+        .zip(name)
+        .map(|(system, account)| AccountId { authority: system.authority.clone(), account });
     let deletion_protection = reading.flag(block.attr("deletion_protection")).unwrap_or(true);
     let generation = generation.unwrap_or(1);
     (Declared { id, limits, generation, deletion_protection, system }, reading.into_problems())
@@ -79,8 +79,10 @@ fn jetstream(value: &Value, reading: &mut Reading) -> Option<JetStreamLimits> {
 /// State of an account as the claims hold it. `drift` is what its hosts say.
 pub(super) fn state(id: &AccountId, account: &Account, timeouts: &Value, drift: Value) -> Value {
     let Account { claims, declared } = account;
-    let AccountLimits { connections, leafnode_connections, subscriptions, payload, jetstream, .. } = &claims.limits;
-    let limited = [connections, leafnode_connections, subscriptions, payload].iter().any(|limit| limit.is_some());
+    let AccountLimits { connections, leafnode_connections, subscriptions, payload, jetstream, .. } =
+        &claims.limits;
+    let limited =
+        [connections, leafnode_connections, subscriptions, payload].iter().any(|limit| limit.is_some());
     let limits = Value::object([
         ("connections", (*connections).into()),
         ("leafnode_connections", (*leafnode_connections).into()),

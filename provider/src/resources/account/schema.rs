@@ -45,7 +45,10 @@ fn jetstream() -> Attribute {
     Attribute::object(
         "jetstream",
         [
-            size("max_storage", "Most bytes in file streams over the whole system, like `50GB`; absent: no limit."),
+            size(
+                "max_storage",
+                "Most bytes in file streams over the whole system, like `50GB`; absent: no limit.",
+            ),
             size("max_memory", "Most bytes in memory streams over the whole system; absent: no limit."),
             Attribute::number("max_streams").description("Most streams; absent: no limit."),
             Attribute::number("max_consumers").description("Most consumers; absent: no limit."),

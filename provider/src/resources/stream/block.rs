@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use tfplug::{Diagnostic, Diagnostics, Path, Value};
 
 use crate::jetstream::StreamSettings;
 use crate::resources::MAX_COUNT;
-use crate::resources::natural_id::{AccountId, StreamId};
+use crate::resources::natural_id::{AccountId, MAX_STREAM_NAME_BYTES, StreamId, is_stream_name};
 use crate::resources::reading::Reading;
 
 /// A block whose every known value was checked. Unknown values read as absent, so settings are whole only when
@@ -32,8 +33,8 @@ impl Declared {
 
 /// Longest description. Source: nats-server 2.15.1 server/stream.go `JSMaxDescriptionLen`.
 const MAX_DESCRIPTION_BYTES: usize = 4096;
-/// Longest stream name. Source: nats-server 2.15.1 server/jetstream_api.go `JSMaxNameLen`.
-const MAX_NAME_BYTES: usize = 255;
+/// Shortest `max_age` and `duplicate_window`. Source: nats-server 2.15.1 server/stream.go `checkStreamCfg`.
+const MIN_TIME: Duration = Duration::from_millis(100);
 /// Most replicas. Source: nats-server 2.15.1 server/stream.go `StreamMaxReplicas`.
 const MAX_REPLICAS: u64 = 5;
 
@@ -48,7 +49,9 @@ pub(super) fn parse(block: &Value) -> (Declared, Diagnostics) {
         storage: word(block, "storage", &["file", "memory"], &mut reading),
         retention: word(block, "retention", &["limits", "interest", "workqueue"], &mut reading),
         discard: word(block, "discard", &["old", "new"], &mut reading),
-        replicas: reading.number(block.attr("replicas"), &Path::root("replicas"), 1..=MAX_REPLICAS).unwrap_or(1),
+        replicas: reading
+            .number(block.attr("replicas"), &Path::root("replicas"), 1..=MAX_REPLICAS)
+            .unwrap_or(1),
         max_messages: count(block, "max_messages", &mut reading),
         max_bytes: text(block, "max_bytes", &mut reading),
         max_age: text(block, "max_age", &mut reading),
@@ -57,7 +60,10 @@ pub(super) fn parse(block: &Value) -> (Declared, Diagnostics) {
         max_consumers: count(block, "max_consumers", &mut reading),
         duplicate_window: text(block, "duplicate_window", &mut reading),
         placement_cluster: placement.attr("cluster").as_str().map(str::to_owned),
-        placement_tags: reading.texts(placement.attr("tags"), &Path::root("placement").attr("tags")).into_iter().collect(),
+        placement_tags: reading
+            .texts(placement.attr("tags"), &Path::root("placement").attr("tags"))
+            .into_iter()
+            .collect(),
         compression: word(block, "compression", &["none", "s2"], &mut reading),
         allow_direct: flag(block, "allow_direct", &mut reading),
         allow_rollup: flag(block, "allow_rollup", &mut reading),
@@ -94,11 +100,20 @@ fn check_together(settings: &StreamSettings, problems: &mut Diagnostics) {
     if let (Some(window), Some(age)) = (settings.duplicate_window, settings.max_age)
         && window > age
     {
-        let detail = format!("It is `{window}` and `max_age` is `{age}`: a message would be gone before its id.");
+        let detail =
+            format!("It is `{window}` and `max_age` is `{age}`: a message would be gone before its id.");
         refuse("duplicate_window", "`duplicate_window` is longer than messages live", detail);
     }
+    for (attribute, time) in [("max_age", settings.max_age), ("duplicate_window", settings.duplicate_window)]
+    {
+        if let Some(time) = time.filter(|time| time.as_duration() < MIN_TIME) {
+            let detail = format!("It is `{time}`; NATS allows {} ms and more.", MIN_TIME.as_millis());
+            refuse(attribute, &format!("`{attribute}` is too short"), detail);
+        }
+    }
     if settings.compression != "none" && settings.storage == "memory" {
-        let detail = "Compression is for `file` storage. Leave it out, or use `storage = \"file\"`.".to_owned();
+        let detail =
+            "Compression is for `file` storage. Leave it out, or use `storage = \"file\"`.".to_owned();
         refuse("compression", "A memory stream cannot be compressed", detail);
     }
 }
@@ -127,10 +142,9 @@ fn name(value: &Value, reading: &mut Reading) -> String {
         return String::new();
     }
     let name = value.as_str().unwrap_or_default().to_owned();
-    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(bad) {
+    if !is_stream_name(&name) {
         let detail = format!(
-            "Found `{name}`; a stream name has 1 to {MAX_NAME_BYTES} bytes without white space, `.`, `*`, `>`, `/` and `\\`."
+            "Found `{name}`; a stream name has 1 to {MAX_STREAM_NAME_BYTES} bytes without white space, `.`, `*`, `>`, `/` and `\\`."
         );
         reading.push(Diagnostic::error("Wrong stream name", detail).at(Path::root("name")));
     }
@@ -158,7 +172,8 @@ fn metadata(value: &Value, reading: &mut Reading) -> BTreeMap<String, String> {
     let metadata: BTreeMap<_, _> =
         entries.filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned()))).collect();
     for key in metadata.keys().filter(|key| key.starts_with("_nats.") || key.starts_with("terraform.")) {
-        let detail = format!("`{key}`: keys that begin with `_nats.` belong to the server, `terraform.` to us.");
+        let detail =
+            format!("`{key}`: keys that begin with `_nats.` belong to the server, `terraform.` to us.");
         reading.push(Diagnostic::error("Taken key", detail).at(Path::root("metadata").key(key.as_str())));
     }
     metadata
@@ -182,13 +197,14 @@ fn subject_problem(subject: &str) -> Option<&'static str> {
 
 /// State for what a server has. An absent attribute stays absent where the server's value says the same.
 pub(super) fn state(id: &StreamId, settings: &StreamSettings, protected: bool, timeouts: &Value) -> Value {
-    let placement = (settings.placement_cluster.is_some() || !settings.placement_tags.is_empty()).then(|| {
-        let tags = &settings.placement_tags;
-        Value::object([
-            ("cluster", settings.placement_cluster.clone().into()),
-            ("tags", if tags.is_empty() { Value::Null } else { strings(tags) }),
-        ])
-    });
+    let placement =
+        (settings.placement_cluster.is_some() || !settings.placement_tags.is_empty()).then(|| {
+            let tags = &settings.placement_tags;
+            Value::object([
+                ("cluster", settings.placement_cluster.clone().into()),
+                ("tags", if tags.is_empty() { Value::Null } else { strings(tags) }),
+            ])
+        });
     let metadata = settings.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
     let description = Some(settings.description.clone()).filter(|text| !text.is_empty());
     Value::object([

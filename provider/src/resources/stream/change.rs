@@ -37,21 +37,28 @@ pub(super) fn losses(prior: &StreamSettings, next: &StreamSettings, info: &Strea
     {
         losses.push(format!("`max_messages` = {limit} deletes {} of {messages} messages", messages - limit));
     }
-    if let Some(limit) = lowered(prior.max_bytes.map(|size| size.bytes()), next.max_bytes.map(|size| size.bytes()))
+    if let Some(limit) =
+        lowered(prior.max_bytes.map(|size| size.bytes()), next.max_bytes.map(|size| size.bytes()))
         && *bytes > limit
     {
-        losses.push(format!("`max_bytes` below the {bytes} bytes in use deletes the oldest of {messages} messages"));
+        losses.push(format!(
+            "`max_bytes` below the {bytes} bytes in use deletes the oldest of {messages} messages"
+        ));
     }
     if *messages > 0 {
         if let Some(limit) = lowered(prior.max_messages_per_subject, next.max_messages_per_subject) {
-            losses.push(format!("`max_messages_per_subject` = {limit} deletes older ones of {messages} messages"));
+            losses.push(format!(
+                "`max_messages_per_subject` = {limit} deletes older ones of {messages} messages"
+            ));
         }
         let age = |settings: &StreamSettings| settings.max_age.map(|age| age.as_duration().as_nanos());
         if let (Some(age), Some(_)) = (next.max_age, lowered(age(prior), age(next))) {
             losses.push(format!("`max_age` = `{age}` deletes those of {messages} messages that are older"));
         }
         if prior.retention == "limits" && next.retention == "interest" {
-            losses.push(format!("`retention` = `interest` deletes those of {messages} messages that no consumer awaits"));
+            losses.push(format!(
+                "`retention` = `interest` deletes those of {messages} messages that no consumer awaits"
+            ));
         }
     }
     losses
@@ -89,7 +96,11 @@ mod tests {
     fn only_what_the_server_cannot_edit_replaces() {
         check_replacement(json!({}), json!({"storage": "memory"}), &["storage"]);
         check_replacement(json!({}), json!({"retention": "interest"}), &[]);
-        check_replacement(json!({"retention": "interest"}), json!({"retention": "workqueue"}), &["retention"]);
+        check_replacement(
+            json!({"retention": "interest"}),
+            json!({"retention": "workqueue"}),
+            &["retention"],
+        );
         check_replacement(json!({"deny_purge": true}), json!({}), &["deny_purge"]);
         check_replacement(json!({}), json!({"allow_msg_ttl": true}), &[]);
         check_replacement(json!({"allow_msg_ttl": true}), json!({}), &["allow_message_ttl"]);

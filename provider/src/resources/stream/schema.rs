@@ -60,8 +60,12 @@ fn storage() -> Vec<Attribute> {
                 Attribute::set("tags", Type::String).description("Tags that each of its servers has."),
             ],
         )
-        .description("Where it lives; absent: where it was created. A change moves the stream while it serves."),
-        Attribute::string("compression").default("none").description("`none` or `s2`; only for `file` storage."),
+        .description(
+            "Where it lives; absent: where it was created. A change moves the stream while it serves.",
+        ),
+        Attribute::string("compression")
+            .default("none")
+            .description("`none` or `s2`; only for `file` storage."),
     ]
 }
 
@@ -97,7 +101,10 @@ fn behaviour() -> Vec<Attribute> {
     vec![
         flag("allow_direct", "Whether any replica answers gets, not only the leader."),
         flag("allow_rollup", "Whether a message with the `Nats-Rollup` header replaces what came before it."),
-        flag("allow_message_ttl", "Whether a message may carry its own time to live. Cannot be switched off in place."),
+        flag(
+            "allow_message_ttl",
+            "Whether a message may carry its own time to live. Cannot be switched off in place.",
+        ),
         flag("deny_delete", "Whether deleting single messages is refused. Cannot be switched off in place."),
         flag("deny_purge", "Whether purging is refused. Cannot be switched off in place."),
     ]

@@ -7,8 +7,8 @@ use identity::{ResponsePermission, SubjectPermissions, UserName, UserScope, User
 use nats_config::{ByteSize, NatsDuration};
 use tfplug::{Diagnostic, Diagnostics, Path, Value};
 
-use crate::resources::natural_id::{AccountId, UserId};
 use crate::resources::MAX_COUNT;
+use crate::resources::natural_id::{AccountId, UserId};
 use crate::resources::reading::Reading;
 
 /// A block whose every known value was checked; unknown ones read as absent.
@@ -72,6 +72,13 @@ fn responses(block: &Value, reading: &mut Reading) -> Option<ResponsePermission>
         reading.push(problem.at(path.attr("max_messages")));
     }
     let expires = reading.text::<NatsDuration>(block.attr("expires"), &path.attr("expires"));
+    if expires == Some(NatsDuration::from_secs(0)) {
+        let problem = Diagnostic::error(
+            "No time to answer",
+            "Found `0s`; a user that may answer has some time for it.",
+        );
+        reading.push(problem.at(path.attr("expires")));
+    }
     let expires = expires.unwrap_or(NatsDuration::from_secs(120));
     let ttl_ns = i64::try_from(expires.as_duration().as_nanos()).ok()?;
     Some(ResponsePermission { max_messages: max_messages?, ttl_ns })
@@ -79,8 +86,9 @@ fn responses(block: &Value, reading: &mut Reading) -> Option<ResponsePermission>
 
 /// State of a user as the claims hold it.
 pub(super) fn state(id: &UserId, scope: &UserScope) -> Value {
-    let UserTemplate { publish, subscribe, allow_responses, max_subscriptions, max_payload, max_data, .. } =
-        &scope.template;
+    let UserTemplate {
+        publish, subscribe, allow_responses, max_subscriptions, max_payload, max_data, ..
+    } = &scope.template;
     let size = |bytes: &Option<u64>| -> Value {
         bytes.and_then(|bytes| ByteSize::from_bytes(bytes).ok()).map(|size| size.to_string()).into()
     };
@@ -105,7 +113,11 @@ pub(super) fn state(id: &UserId, scope: &UserScope) -> Value {
 fn permissions_state(permissions: &SubjectPermissions) -> Value {
     let SubjectPermissions { allow, deny } = permissions;
     let set = |subjects: &BTreeSet<String>| {
-        if subjects.is_empty() { Value::Null } else { Value::set(subjects.iter().map(|one| one.as_str().into())) }
+        if subjects.is_empty() {
+            Value::Null
+        } else {
+            Value::set(subjects.iter().map(|one| one.as_str().into()))
+        }
     };
     if allow.is_empty() && deny.is_empty() {
         return Value::Null;
