@@ -57,13 +57,11 @@ impl Host {
 
     /// Whether the caller may change this host: with the lease, or in what needs none.
     fn check_lease(&self, order: &ApplyOrder, contents: &Contents) -> Result<(), ApplierError> {
-        let only_claims = !order.sections.is_empty()
-            && order.sections.iter().all(|section| section.header.section == SectionKind::Claims);
         let is_released = Target::of(contents, Which::Confirmed)
             .ok()
             .flatten()
             .is_some_and(|target| matches!(target.run(), host_state::desired::Run::Released(_)));
-        if only_claims || (order.mode == ApplyMode::Stage && !is_released) {
+        if is_claims_only(order) || (order.mode == ApplyMode::Stage && !is_released) {
             return Ok(());
         }
         let current = lease::current(self.state_dir());
@@ -82,6 +80,10 @@ impl Host {
         let (record, admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
         let Admitted { contents, new } = admitted;
+        if is_claims_only(&order) && order.mode == ApplyMode::Roll {
+            self.forget_notes();
+            return self.bring_claims(contents, &new, events).await;
+        }
         let goal = match order.mode {
             ApplyMode::Stage => Goal::Stage,
             ApplyMode::Roll => Goal::Roll,
@@ -145,19 +147,37 @@ impl Host {
         let record = self.claimed()?;
         let contents = self.contents()?;
         let admitted = admit::take_peer_claims(&record, &contents, &section)?;
-        let Some(mut contents) = admitted else { return Ok(false) };
+        let Some(contents) = admitted else { return Ok(false) };
+        self.bring_claims(contents, &[SectionKind::Claims], &Events::default()).await?;
+        Ok(true)
+    }
+
+    /// Keeps the claims in `contents`, if they are `new`, and brings the server's accounts to them; one that has them
+    /// already is looked at again, for its accounts may have drifted.
+    ///
+    /// Touches nothing else: sections that are staged stay staged. Who writes an account holds no lease, and when a
+    /// server restarts is its conductor's to say.
+    async fn bring_claims(
+        &self,
+        mut contents: Contents,
+        new: &[SectionKind],
+        events: &Events,
+    ) -> Result<Outcome, ApplierError> {
         let failed = |error: FileError| ApplierError::Failed(host_state::chain(&error));
-        if let Some(entry) = &contents.claims {
+        let Some(entry) = &contents.claims else { return Ok(Outcome::Staged) };
+        if new.contains(&SectionKind::Claims) {
             self.ledger.write_section(SectionKind::Claims, entry).map_err(failed)?;
         }
-        let marks = [(SectionKind::Claims, section.header.content)];
+        let marks = [(SectionKind::Claims, entry.accepted.header.content.clone())];
         self.mark_confirmed(&mut contents, &marks).map_err(failed)?;
-        if self.running_server().is_some()
-            && let Ok(Some(target)) = Target::of(&contents, Which::Confirmed)
-        {
-            self.converge_claims(&target, &contents.facts, &Events::default()).await;
+        let target = Target::of(&contents, Which::Confirmed).ok().flatten();
+        match target.filter(|_| self.running_server().is_some()) {
+            Some(target) => {
+                self.converge_claims(&target, &contents.facts, events).await;
+                Ok(Outcome::Confirmed)
+            }
+            None => Ok(Outcome::Staged),
         }
-        Ok(true)
     }
 
     pub(super) async fn preview(&self, sections: &[SignedSection]) -> Result<Plan, ApplierError> {
@@ -169,6 +189,12 @@ impl Host {
             Some(target) => Ok(self.plan(&self.look(&target, &contents.facts).await)),
         }
     }
+}
+
+/// Whether an order is about accounts alone.
+fn is_claims_only(order: &ApplyOrder) -> bool {
+    !order.sections.is_empty()
+        && order.sections.iter().all(|section| section.header.section == SectionKind::Claims)
 }
 
 fn check_enrollment(record: &ClaimRecord, seen: &EnrollmentFile) -> Result<(), ApplierError> {

@@ -79,3 +79,32 @@ async fn an_account_that_the_operator_did_not_sign_is_refused() {
     let error = rig.applier.take_claims(forged).await.unwrap_err().to_string();
     assert!(error.contains("the JWT of account `orders` was issued at 1800000000"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_alone_roll_nothing_that_is_staged() {
+    let mut rig = Rig::running(|_| {}).await;
+    let (digest, cluster) = (rig.digest().await.unwrap(), host_state::SectionKind::Cluster);
+    let staged = rig.cluster(|section| {
+        section.config.limits.max_payload = Some(nats_config::ByteSize::from_bytes(4096).unwrap());
+    });
+    let (outcome, report) = rig.stage(vec![staged]).await;
+    assert_eq!((outcome, report.sections[&cluster].confirmed), (Outcome::Staged, Some(1)));
+
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let claims = section(&rig, &[("orders", now)]);
+    let claims = rig.claims(&claims);
+    let (outcome, report) = rig.roll(vec![claims.clone()]).await;
+    assert_eq!(outcome, Outcome::Confirmed);
+    assert_eq!(report.sections[&host_state::SectionKind::Claims].confirmed, Some(1));
+    assert_eq!((report.sections[&cluster].generation, report.sections[&cluster].confirmed), (2, Some(1)));
+    assert_eq!(rig.digest().await.unwrap(), digest, "the server runs what it ran");
+
+    // The same claims again look at the accounts and are a success.
+    let (outcome, report) = rig.roll(vec![claims]).await;
+    assert_eq!((outcome, report.drift), (Outcome::Confirmed, Vec::new()));
+    assert_eq!(rig.digest().await.unwrap(), digest);
+
+    let (outcome, report) = rig.roll(Vec::new()).await;
+    assert_eq!((outcome, report.sections[&cluster].confirmed), (Outcome::Confirmed, Some(2)));
+    assert_ne!(rig.digest().await.unwrap(), digest, "the staged change rolls when it is asked to");
+}
