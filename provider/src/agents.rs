@@ -23,10 +23,13 @@ pub use identity_card::{IdentityCard, random_bytes};
 /// Life of a user that a tunnel logs in as, in minutes: a tunnel that breaks later logs in anew.
 const TUNNEL_MINUTES: u32 = 60;
 
+/// As whom, where, and who must be there.
+type Door = (String, HostPort, Option<HostName>);
+
 /// Connections to agents, one for each host and authority, made when first needed.
 #[derive(Default)]
 pub struct Agents {
-    connections: Mutex<HashMap<(String, HostPort, Option<HostName>), Arc<OnceCell<AgentClient>>>>,
+    connections: Mutex<HashMap<Door, Arc<OnceCell<AgentClient>>>>,
 }
 
 impl fmt::Debug for Agents {

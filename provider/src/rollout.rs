@@ -13,3 +13,4 @@ pub mod progress;
 pub mod reach;
 pub mod run;
 pub mod signing;
+pub mod stopped;

@@ -2,6 +2,7 @@
 
 mod block;
 mod conduct;
+mod hold;
 mod look;
 mod schema;
 

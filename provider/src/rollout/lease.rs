@@ -139,8 +139,8 @@ impl Asking {
         if granted >= needed {
             return Ok(());
         }
-        let held = answers.values().filter_map(|answer| answer.as_ref().ok());
-        if let Some(other) = held.filter(|answer| !answer.granted && !answer.holder.is_empty()).next() {
+        let mut held = answers.values().filter_map(|answer| answer.as_ref().ok());
+        if let Some(other) = held.find(|answer| !answer.granted && !answer.holder.is_empty()) {
             let seconds = other.remaining_ms.div_ceil(1000);
             return Err(Diagnostic::error(
                 "Somebody else is changing these hosts",

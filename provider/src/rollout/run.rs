@@ -12,13 +12,13 @@ use identity::HostName;
 use nats_agent_api::CallError;
 use nats_agent_api::order::{ApplyMode, ApplyOrder};
 use serde_json::json;
-use tfplug::Diagnostic;
 
 use super::gate::{expected, wait_well};
 use super::join::Joined;
 use super::lease::Lease;
 use super::plan::{HostChange, Wave, waves};
 use super::progress::{Bounds, Progress};
+use super::stopped::Stopped;
 use crate::agents::System;
 use crate::topology::Rollout;
 
@@ -48,46 +48,6 @@ pub struct Conductor<'a> {
     pub bounds: &'a Bounds,
     /// How careful to be.
     pub rollout: Rollout,
-}
-
-/// A change that stopped. State is truthful: what was changed stays, and the next apply continues.
-#[derive(Debug, Default)]
-pub struct Stopped {
-    /// Hosts that were changed.
-    pub changed: BTreeSet<HostName>,
-    /// Hosts that could not be, and why.
-    pub failed: BTreeMap<HostName, String>,
-    /// Hosts that were not asked.
-    pub untouched: BTreeSet<HostName>,
-    /// Why it stopped, where it was no host's failure.
-    pub reason: Option<String>,
-}
-
-impl Stopped {
-    /// For people.
-    #[must_use]
-    pub fn diagnostic(&self, what: &str) -> Diagnostic {
-        let Stopped { changed, failed, untouched, reason } = self;
-        let list = |hosts: &BTreeSet<HostName>| {
-            let names: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-        };
-        let mut lines: Vec<String> = failed.iter().map(|(host, why)| format!("`{host}`: {why}.")).collect();
-        lines.extend(reason.iter().map(|reason| format!("{}.", capital(reason))));
-        lines.push(format!("Changed: {}. Not changed: {}.", list(changed), list(untouched)));
-        lines.push("What was changed stays; the next apply continues from here.".to_owned());
-        let summary = match failed.len() {
-            0 => format!("The change of `{what}` stopped"),
-            1 => format!("The change of `{what}` stopped at one host"),
-            count => format!("The change of `{what}` stopped at {count} hosts"),
-        };
-        Diagnostic::error(summary, lines.join("\n"))
-    }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// What hosts did with an order.

@@ -50,7 +50,7 @@ fn counts(cluster: &Cluster, is_new: bool, problems: &mut Vec<Problem>) {
              `profile = \"development\"`.",
         ));
     }
-    if present > 1 && present % 2 == 0 && !cluster.gateway {
+    if present > 1 && present.is_multiple_of(2) && !cluster.gateway {
         problems.push(Problem::advice(
             path,
             format!("{present} nodes vote, an even number"),

@@ -33,15 +33,15 @@ pub(super) struct Conduct<'a> {
 }
 
 /// Hosts that were joined, and what signs for them.
-struct Hosts {
-    trust: Trust,
-    system: System,
-    joined: BTreeMap<HostName, Joined>,
-    materials: BTreeMap<HostName, HostMaterial>,
+pub(super) struct Hosts {
+    pub(super) trust: Trust,
+    pub(super) system: System,
+    pub(super) joined: BTreeMap<HostName, Joined>,
+    pub(super) materials: BTreeMap<HostName, HostMaterial>,
 }
 
 impl Conduct<'_> {
-    fn owner(&self) -> String {
+    pub(super) fn owner(&self) -> String {
         owner(self.cluster.name.as_str())
     }
 
@@ -61,58 +61,6 @@ impl Conduct<'_> {
         self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
         self.session.invalidate().await;
         Ok(findings(&reports))
-    }
-
-    /// Stops the servers and keeps their stores: the sections lose their release, so that an apply of the same
-    /// declaration takes the hosts up again. A cluster that a gateway still runs is refused.
-    ///
-    /// May be repeated. A host that does not answer is a warning: its server goes on until its agent is told.
-    pub(super) async fn hold(&self) -> Result<Diagnostics, Diagnostics> {
-        let Conduct { session, trust, cluster, .. } = *self;
-        let authority = session.authority(&trust.name, trust.generations)?;
-        same_operator(&authority, &trust.operator)?;
-        let mut system = self.system(authority)?;
-        let addresses =
-            system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
-        let look = crate::resources::cluster::look_at(session, system.card(), &addresses).await;
-        let warnings = look.silent.iter().map(|(host, why)| {
-            let detail = format!("`{host}`: {why}. If its server runs, it goes on until its agent is told.");
-            Diagnostic::warning(format!("Host `{host}` was not told"), detail)
-        });
-        let warnings: Diagnostics = warnings.collect();
-        let mut joined = BTreeMap::new();
-        for (host, seen) in look.seen {
-            let agent = system.agent(&host).await?;
-            if let Some(one) = Joined::of(agent, seen) {
-                joined.insert(host, one);
-            }
-        }
-        if cluster.gateway {
-            return still_run(cluster, &joined).map_or(Ok(warnings), |problem| Err(problem.into()));
-        }
-        let trust = system.trust.clone();
-        let materials = materials(&system.authority, &trust, cluster, &joined)?;
-        let sections = cluster_sections(cluster, &trust, self.declared, &materials, None);
-        let orders = orders(&system.authority, &self.owner(), &joined, &sections);
-        system.hosts.retain(|host, _| joined.contains_key(host));
-        if orders.is_empty() {
-            return Ok(warnings);
-        }
-        let hosts = Hosts { trust, system, joined, materials };
-        let lease = self.lease(&hosts).await?;
-        let what = self.owner();
-        let conductor = Conductor {
-            system: &hosts.system,
-            hosts: &hosts.joined,
-            what: &what,
-            lease: &lease,
-            bounds: self.bounds,
-            rollout: cluster.rollout,
-        };
-        let result = conductor.all_at_once(&orders).await;
-        lease.release().await;
-        session.invalidate().await;
-        result.map(|_| warnings).map_err(|stopped| stopped.diagnostic(&what).into())
     }
 
     async fn join(&self) -> Result<Hosts, Diagnostics> {
@@ -141,7 +89,7 @@ impl Conduct<'_> {
         Ok(Hosts { trust, system, joined, materials })
     }
 
-    fn system(&self, authority: Authority) -> Result<System, Diagnostic> {
+    pub(super) fn system(&self, authority: Authority) -> Result<System, Diagnostic> {
         let hosts = self.cluster.present().map(|(host, node)| {
             (host.clone(), HostEntry { cluster: self.cluster.name.to_string(), agent: node.agent.clone() })
         });
@@ -154,7 +102,7 @@ impl Conduct<'_> {
         orders(&hosts.system.authority, &self.owner(), &hosts.joined, &sections)
     }
 
-    async fn lease(&self, hosts: &Hosts) -> Result<Lease, Diagnostic> {
+    pub(super) async fn lease(&self, hosts: &Hosts) -> Result<Lease, Diagnostic> {
         let agents = hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.agent.clone())).collect();
         let declared = hosts.joined.len();
         Lease::acquire(agents, declared, &hosts.system.authority, self.session.lease_id()?, whoami()).await
@@ -172,7 +120,8 @@ impl Conduct<'_> {
                 kept.declared == *self.declared
                     && serde_json::to_value(&hosts.trust).is_ok_and(|trust| trust == kept.trust)
             });
-            if !sections.is_empty() && !(is_quiet && is_confirmed) {
+            let is_ours_to_roll = is_quiet && is_confirmed;
+            if !sections.is_empty() && !is_ours_to_roll {
                 staged.insert(host.clone(), sections);
             } else if is_confirmed && (!sections.is_empty() || !joined.report.drift.is_empty()) {
                 rolled.insert(host.clone(), sections);
@@ -290,24 +239,6 @@ impl Conduct<'_> {
         }
         conductor.form(&released).await.map_err(|stopped| stopped.diagnostic(&what).into())
     }
-}
-
-/// Refuses to take a cluster away from a gateway that runs it: its streams and its votes would go with it.
-fn still_run(cluster: &Cluster, joined: &BTreeMap<HostName, Joined>) -> Option<Diagnostic> {
-    let running = |(host, one): (&HostName, &Joined)| {
-        (one.report.run == RunStatus::Running).then(|| format!("`{host}`"))
-    };
-    let running: Vec<String> = joined.iter().filter_map(running).collect();
-    (!running.is_empty()).then(|| {
-        Diagnostic::error(
-            format!("Cluster `{}` is still part of a running gateway", cluster.name),
-            format!(
-                "Its servers {} run and vote. Destroy the `nats_gateway` first, which stops all and keeps their stores. \
-                 Taking one cluster out of a running gateway is not supported yet.",
-                running.join(", ")
-            ),
-        )
-    })
 }
 
 /// `nats_cluster/<name>`.

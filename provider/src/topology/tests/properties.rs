@@ -58,7 +58,7 @@ proptest! {
         for problem in &problems {
             prop_assert!(!problem.problem.ends_with('.') && problem.remedy.ends_with('.'));
         }
-        let gateway = gateway(&[cluster.clone()]);
+        let gateway = gateway(std::slice::from_ref(&cluster));
         prop_assert_eq!(gateway_problems(&gateway, is_new), gateway_problems(&gateway, is_new));
     }
 

@@ -1,0 +1,86 @@
+//! What a destroy of a cluster does: its servers stop, its stores stay.
+
+use std::collections::BTreeMap;
+
+use host_state::report::RunStatus;
+use identity::HostName;
+use tfplug::{Diagnostic, Diagnostics};
+
+use super::conduct::{Conduct, Hosts, materials, orders};
+use super::look::look_at;
+use crate::agents::same_operator;
+use crate::rollout::join::Joined;
+use crate::rollout::run::Conductor;
+use crate::topology::{Cluster, cluster_sections};
+
+impl Conduct<'_> {
+    /// Stops the servers and keeps their stores: the sections lose their release, so that an apply of the same
+    /// declaration takes the hosts up again. A cluster that a gateway still runs is refused.
+    ///
+    /// May be repeated. A host that does not answer is a warning: its server goes on until its agent is told.
+    pub(super) async fn hold(&self) -> Result<Diagnostics, Diagnostics> {
+        let Conduct { session, trust, cluster, .. } = *self;
+        let authority = session.authority(&trust.name, trust.generations)?;
+        same_operator(&authority, &trust.operator)?;
+        let mut system = self.system(authority)?;
+        let addresses =
+            system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
+        let look = look_at(session, system.card(), &addresses).await;
+        let warnings = look.silent.iter().map(|(host, why)| {
+            let detail = format!("`{host}`: {why}. If its server runs, it goes on until its agent is told.");
+            Diagnostic::warning(format!("Host `{host}` was not told"), detail)
+        });
+        let warnings: Diagnostics = warnings.collect();
+        let mut joined = BTreeMap::new();
+        for (host, seen) in look.seen {
+            let agent = system.agent(&host).await?;
+            if let Some(one) = Joined::of(agent, seen) {
+                joined.insert(host, one);
+            }
+        }
+        if cluster.gateway {
+            return still_run(cluster, &joined).map_or(Ok(warnings), |problem| Err(problem.into()));
+        }
+        let trust = system.trust.clone();
+        let materials = materials(&system.authority, &trust, cluster, &joined)?;
+        let sections = cluster_sections(cluster, &trust, self.declared, &materials, None);
+        let orders = orders(&system.authority, &self.owner(), &joined, &sections);
+        system.hosts.retain(|host, _| joined.contains_key(host));
+        if orders.is_empty() {
+            return Ok(warnings);
+        }
+        let hosts = Hosts { trust, system, joined, materials };
+        let lease = self.lease(&hosts).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: &hosts.system,
+            hosts: &hosts.joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: cluster.rollout,
+        };
+        let result = conductor.all_at_once(&orders).await;
+        lease.release().await;
+        session.invalidate().await;
+        result.map(|_| warnings).map_err(|stopped| stopped.diagnostic(&what).into())
+    }
+}
+
+/// Refuses to take a cluster away from a gateway that runs it: its streams and its votes would go with it.
+fn still_run(cluster: &Cluster, joined: &BTreeMap<HostName, Joined>) -> Option<Diagnostic> {
+    let running = |(host, one): (&HostName, &Joined)| {
+        (one.report.run == RunStatus::Running).then(|| format!("`{host}`"))
+    };
+    let running: Vec<String> = joined.iter().filter_map(running).collect();
+    (!running.is_empty()).then(|| {
+        Diagnostic::error(
+            format!("Cluster `{}` is still part of a running gateway", cluster.name),
+            format!(
+                "Its servers {} run and vote. Destroy the `nats_gateway` first, which stops all and keeps their stores. \
+                 Taking one cluster out of a running gateway is not supported yet.",
+                running.join(", ")
+            ),
+        )
+    })
+}

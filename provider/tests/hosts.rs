@@ -1,0 +1,266 @@
+//! `nats_authority` and `nats_cluster` against scripted agents over real TLS, driven as Terraform drives them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use host_state::Drift;
+use identity::{Authority, Generations, RootKey};
+use nats_agent_api::fake::FakeAgent;
+use terraform_provider_nats::provider::NatsProvider;
+use tfplug::testing::{Action, Harness, Instance};
+use tfplug::{Diagnostics, Value};
+
+const ROOT: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+const OTHER_ROOT: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyE=";
+
+fn authority(root: &str) -> Authority {
+    let root: RootKey = root.parse().unwrap();
+    Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap()
+}
+
+async fn harness(root_key: Value) -> Harness {
+    let harness = Harness::new(NatsProvider::without_environment()).await.unwrap();
+    harness.configure(Value::object([("root_key", root_key)])).await.unwrap();
+    harness
+}
+
+async fn trust(harness: &Harness) -> Instance {
+    harness.apply("nats_authority", None, Value::object([("name", Value::from("acme"))])).await.unwrap()
+}
+
+fn node(agent: &str, number: usize) -> Value {
+    Value::object([
+        ("agent", Value::from(agent)),
+        ("address", format!("10.0.1.{number}").into()),
+        ("store_dir", format!("/data/{number}").into()),
+    ])
+}
+
+/// A cluster behind a gateway, so that create only claims and stages.
+fn cluster(trust: Value, agents: &[String]) -> Value {
+    let nodes = agents
+        .iter()
+        .enumerate()
+        .map(|(index, agent)| (format!("east-{}", index + 1), node(agent, index + 1)));
+    Value::object([
+        ("authority", trust),
+        ("name", "east".into()),
+        ("gateway", true.into()),
+        ("nodes", Value::map(nodes)),
+        (
+            "jetstream",
+            Value::object([
+                ("max_memory", Value::from("1GB")),
+                ("max_storage", "10GB".into()),
+                ("store_dir", "/data".into()),
+            ]),
+        ),
+        ("timeouts", Value::object([("create", Value::from("2s")), ("update", "2s".into())])),
+    ])
+}
+
+async fn bare(authority: &Authority, hosts: usize) -> Vec<FakeAgent> {
+    let mut agents = Vec::new();
+    for number in 1..=hosts {
+        let host = format!("east-{number}").parse().unwrap();
+        agents.push(FakeAgent::unclaimed(authority.enrollment(host, 1)).await);
+    }
+    agents
+}
+
+fn addresses(agents: &[FakeAgent]) -> Vec<String> {
+    agents.iter().map(FakeAgent::address).collect()
+}
+
+/// An address at which nobody listens.
+fn nowhere() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn told(diagnostics: &Diagnostics) -> String {
+    diagnostics.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_works_with_nothing_running() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents: Vec<String> = (0..3).map(|_| nowhere()).collect();
+    let plan = harness.plan("nats_cluster", None, cluster(trust, &agents)).await.unwrap();
+    assert_eq!(plan.action, Action::Create);
+    assert_eq!(plan.planned.attr("id").as_str(), Some("acme/east"));
+    let members = plan.planned.attr("members");
+    assert!(members.is_wholly_known());
+    assert_eq!(members.attr("nodes").attr("east-2").attr("cluster_url").as_str(), Some("10.0.1.2:5222"));
+    assert!(plan.diagnostics.is_empty(), "{}", plan.diagnostics);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_known_yet_stays_unknown_and_is_no_error() {
+    let harness = harness(Value::unknown()).await;
+    let plan =
+        harness.plan("nats_authority", None, Value::object([("name", Value::from("acme"))])).await.unwrap();
+    assert!(!plan.planned.attr("trust").is_known());
+    let agents: Vec<String> = (0..3).map(|_| nowhere()).collect();
+    let block = cluster(Value::unknown(), &agents);
+    let plan = harness.plan("nats_cluster", None, block).await.unwrap();
+    assert!(!plan.planned.attr("members").attr("revision").is_known());
+    assert!(!plan.planned.attr("id").is_known());
+
+    let known = self::harness(ROOT.into()).await;
+    let trust = trust(&known).await.state.attr("trust").clone();
+    let mut block = cluster(trust, &agents);
+    let mut nodes = block.attr("nodes").clone();
+    if let Value::Map(nodes) = &mut nodes {
+        nodes.insert("east-3".to_owned(), node("x", 3).with("agent", Value::unknown()));
+    }
+    block.set_attr("nodes", nodes);
+    let plan = known.plan("nats_cluster", None, block).await.unwrap();
+    assert_eq!(plan.planned.attr("members").attr("id").as_str(), Some("acme/east"));
+    assert!(!plan.planned.attr("members").attr("revision").is_known());
+    assert!(!plan.planned.attr("members").attr("nodes").is_known());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_root_key_is_refused_before_anything_is_touched() {
+    let made = trust(&harness(ROOT.into()).await).await;
+    let other = harness(OTHER_ROOT.into()).await;
+    let block = Value::object([("name", Value::from("acme"))]);
+    let problems = other.plan("nats_authority", Some(&made), block).await.unwrap_err();
+    assert!(told(&problems).contains("This is not the root key of authority `acme` (at name)"), "{problems}");
+    let agents = bare(&authority(ROOT), 3).await;
+    let block = cluster(made.state.attr("trust").clone(), &addresses(&agents));
+    let failure = other.apply("nats_cluster", None, block).await.unwrap_err();
+    assert!(
+        told(&failure.diagnostics).contains("This is not the root key of authority `acme`"),
+        "{}",
+        failure.diagnostics
+    );
+    assert!(failure.left.is_none());
+    assert!(agents.iter().all(|agent| agent.claim().is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bare_hosts_are_claimed_and_staged_and_then_the_plan_is_empty() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents = bare(&authority(ROOT), 3).await;
+    agents[1].script(|script| script.delay = Duration::from_millis(150));
+    let block = cluster(trust, &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    for agent in &agents {
+        let sections = agent.sections();
+        assert_eq!(sections.len(), 1);
+        assert_eq!(sections[0].header.owner, "nats_cluster/east");
+        assert_eq!(sections[0].header.generation, 1);
+    }
+    let (read, warnings) = harness.read("nats_cluster", &made).await.unwrap();
+    let read = read.unwrap();
+    assert!(warnings.is_empty(), "{warnings}");
+    let plan = harness.plan("nats_cluster", Some(&read), block.clone()).await.unwrap();
+    assert_eq!(plan.action, Action::NoOp);
+    // The same declaration again, as after a create that was cut short: nothing is signed anew.
+    harness.apply("nats_cluster", None, block).await.unwrap();
+    assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_down_is_a_warning_in_a_read_and_named_when_a_create_gives_up() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let mut agents = bare(&authority(ROOT), 3).await;
+    let block = cluster(trust.clone(), &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    drop(agents.remove(2));
+    let (read, warnings) = harness.read("nats_cluster", &made).await.unwrap();
+    assert_eq!(read.as_ref(), Some(&made));
+    assert!(told(&warnings).contains("warning: Host `east-3` did not answer"), "{warnings}");
+    let plan = harness.plan("nats_cluster", read.as_ref(), block).await.unwrap();
+    assert_eq!(plan.action, Action::NoOp);
+
+    let mut addresses = addresses(&agents);
+    addresses.push(nowhere());
+    let failure = harness.apply("nats_cluster", None, cluster(trust, &addresses)).await.unwrap_err();
+    assert!(failure.left.is_none());
+    let told = told(&failure.diagnostics);
+    assert!(told.contains("Host `east-3` did not come") && told.contains("its time is over"), "{told}");
+    assert!(!told.contains("east-1"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_somebody_else_fail_at_once() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let ours = bare(&authority(ROOT), 2).await;
+    let theirs = FakeAgent::claimed(&authority(OTHER_ROOT), "east-3").await;
+    let mut agents = addresses(&ours);
+    agents.push(theirs.address());
+    let mut block = cluster(trust.clone(), &agents);
+    block.set_attr("timeouts", Value::object([("create", Value::from("5m"))]));
+    let begin = std::time::Instant::now();
+    let failure = harness.apply("nats_cluster", None, block).await.unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(30));
+    let told_of = told(&failure.diagnostics);
+    assert!(told_of.contains("Host `east-3` cannot be managed"), "{told_of}");
+    assert!(theirs.sections().is_empty());
+
+    // Enrolled for another authority, and so with another token and fleet CA.
+    let other = authority(OTHER_ROOT);
+    let enrolled = FakeAgent::unclaimed(other.enrollment("east-3".parse().unwrap(), 1)).await;
+    let mut agents = addresses(&ours);
+    agents.push(enrolled.address());
+    let failure = harness.apply("nats_cluster", None, cluster(trust, &agents)).await.unwrap_err();
+    assert!(told(&failure.diagnostics).contains("`east-3`"), "{}", failure.diagnostics);
+    assert!(enrolled.claim().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_shows_as_an_update_that_ends_with_none() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents = bare(&authority(ROOT), 3).await;
+    let block = cluster(trust, &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    agents[1].script(|script| {
+        script.drift = vec![Drift {
+            item: "configuration".to_owned(),
+            setting: Some("max_payload".to_owned()),
+            desired: Some("1048576".to_owned()),
+            found: Some("2097152".to_owned()),
+        }];
+    });
+    let (read, _) = harness.read("nats_cluster", &made).await.unwrap();
+    let read = read.unwrap();
+    let drift: Vec<&str> = read.state.attr("drift").elements().filter_map(Value::as_str).collect();
+    assert_eq!(drift, ["east-2: configuration `max_payload` is `2097152`, should be `1048576`"]);
+    let plan = harness.plan("nats_cluster", Some(&read), block).await.unwrap();
+    assert_eq!(plan.action, Action::Update);
+    assert_eq!(plan.planned.attr("drift").elements().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_and_protection_are_told_in_the_plan() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents = bare(&authority(ROOT), 3).await;
+    let two = cluster(trust.clone(), &addresses(&agents)[..2]);
+    let problems = harness.plan("nats_cluster", None, two).await.unwrap_err();
+    assert!(
+        told(&problems).contains("A production cluster has at least 3 nodes, this one has 2 (at nodes)"),
+        "{problems}"
+    );
+    let block = cluster(trust, &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    let refused = harness.destroy("nats_cluster", &made).await.unwrap_err();
+    assert!(
+        told(&refused.diagnostics).contains("`nats_cluster` `acme/east` is protected"),
+        "{}",
+        refused.diagnostics
+    );
+    let open = block.with("deletion_protection", false);
+    let made = harness.apply("nats_cluster", Some(&made), open).await.unwrap();
+    harness.destroy("nats_cluster", &made).await.unwrap();
+    assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 2));
+}
