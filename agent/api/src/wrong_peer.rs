@@ -14,7 +14,7 @@ use identity::{Authority, ClientIdentity, Role};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::server::{METHODS, Method, is_allowed};
+use crate::server::{METHODS, is_allowed};
 use attempt::{Attempt, Call, Verdict};
 
 /// What came of the matrix.
@@ -113,9 +113,4 @@ fn peers(authority: &Authority) -> Vec<Peer> {
 fn client(authority: &Authority, role: &Role, now: OffsetDateTime, life: Duration) -> ClientIdentity {
     let seed = Zeroizing::new([role.to_string().len() as u8; 32]);
     authority.client_certificate(role, &seed, now, life).expect("the fleet CA gives this role")
-}
-
-/// Every method, for who wants to name them in a failure.
-pub fn methods() -> [Method; 9] {
-    METHODS
 }

@@ -1,6 +1,8 @@
 //! What a change of configuration means on this host: the words of `nats-config` in the words of this crate.
 
-use nats_config::{Change, ServerConfig, SettingDifference, reload_class, reload_rules, setting_differences};
+use nats_config::{
+    Change, ServerConfig, SettingDifference, reload_class, reload_rules, setting_differences, split,
+};
 use serde_json::Value;
 
 /// The digest that `/varz` shows for `config`.
@@ -45,6 +47,34 @@ pub(crate) fn pending_settings(
             .collect();
     }
     told
+}
+
+/// What a change asks of a server that runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Nothing differs, or only what can wait.
+    Nothing,
+    /// A reload brings all of it.
+    Reload,
+    /// A restart brings it; a reload before brings a part earlier.
+    Both,
+    /// Only a restart brings it.
+    Restart,
+}
+
+/// What it takes to bring a server that runs `base` to `desired`; `None` when nobody knows what it runs.
+pub(crate) fn cost(base: Option<&ServerConfig>, desired: &ServerConfig) -> Cost {
+    let Some(base) = base else { return Cost::Restart };
+    let is_left = |half: &ServerConfig| match reload_class(half, desired) {
+        Change::Same | Change::Deferrable { .. } => false,
+        Change::Reload { .. } | Change::Restart { .. } => true,
+    };
+    match (reload_class(base, desired), split(base, desired)) {
+        (Change::Same | Change::Deferrable { .. }, _) => Cost::Nothing,
+        (Change::Reload { .. }, Some(half)) if !is_left(&half) => Cost::Reload,
+        (Change::Reload { .. } | Change::Restart { .. }, Some(_)) => Cost::Both,
+        (Change::Reload { .. } | Change::Restart { .. }, None) => Cost::Restart,
+    }
 }
 
 /// Whether a reload brings a server from these edited settings back, whatever their values were.

@@ -27,6 +27,11 @@ pub enum Difference {
         /// What changes, found as rendered.
         settings: Vec<SettingDifference>,
     },
+    /// The rendition is behind in settings that need a restart, and a server that was stopped could not be started.
+    ChangeBlocked {
+        /// The settings; empty when there is no rendition at all.
+        settings: Vec<String>,
+    },
     /// The configuration file was edited; it can be read as JSON.
     ConfigurationEdited {
         /// What was edited, found as on disk.
@@ -243,12 +248,11 @@ pub enum ClaimProblem {
 
 /// Every difference between what the host should be and what it is. Empty when there is none.
 pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    differences.extend(files::rendition(desired, &observed.process));
-    differences.extend(files::files(desired, &observed.files));
-    differences.extend(store::store(desired, &observed.store));
+    let mut differences = store::store(desired, &observed.store);
     differences.extend(process::binary(desired, &observed.binary));
     let is_blocked = differences.iter().any(Difference::blocks_start);
+    differences.extend(files::rendition(desired, &observed.process, is_blocked));
+    differences.extend(files::files(desired, &observed.files));
     differences.extend(process::process(desired, observed, is_blocked));
     differences.extend(process::running(desired, &observed.running));
     differences.extend(claims::claims(desired, &observed.claims));
@@ -263,6 +267,7 @@ impl Difference {
             Difference::BinaryForeign { unusable, .. } => *unusable,
             Difference::RenditionMissing
             | Difference::RenditionOutdated { .. }
+            | Difference::ChangeBlocked { .. }
             | Difference::ConfigurationEdited { .. }
             | Difference::FileMissing { .. }
             | Difference::FileChanged { .. }

@@ -10,9 +10,10 @@ mod configure;
 use nats_config::ServerConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::configuration;
 use crate::desired::{Desired, Run};
 use crate::diff::{ClaimProblem, Difference};
-use crate::observed::{Observed, ProcessObserved};
+use crate::observed::{Observed, ProcessObserved, RunningObserved};
 
 pub use configure::rendition_config;
 
@@ -150,6 +151,7 @@ pub fn plan(
         steps.push(Step::PrepareStore);
     }
     let is_blocked = differences.iter().any(Difference::blocks_start);
+    let running_config = running_config.filter(|config| is_believable(config, &observed.running));
     let end = end(desired, observed, &removable, is_blocked);
     let impact = configure::configure(desired, &removable, running_config, end, &mut steps);
     if impact == Impact::Start && !desired.claims.is_empty() {
@@ -159,6 +161,14 @@ pub fn plan(
     let mut reasons: Vec<String> = drifts.into_iter().flat_map(|(_, reasons)| reasons).collect();
     reasons.dedup();
     Plan { steps, impact, settings: settings(&removable), reasons }
+}
+
+/// Whether the running server may hold `config`: it says so, or says nothing.
+fn is_believable(config: &ServerConfig, running: &RunningObserved) -> bool {
+    match running {
+        RunningObserved::Answered { digest, .. } => *digest == configuration::digest(config),
+        RunningObserved::Stopped | RunningObserved::Silent { .. } => true,
+    }
 }
 
 /// What becomes of the process whatever the configuration says.
@@ -219,6 +229,3 @@ fn settings(removable: &[&Difference]) -> Vec<String> {
     names.dedup();
     names
 }
-
-#[cfg(test)]
-mod tests;

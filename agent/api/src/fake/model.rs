@@ -103,6 +103,13 @@ impl Model {
         Ok(())
     }
 
+    /// The claims that were taken in are now with the server.
+    pub(super) fn confirm_claims(&mut self) {
+        if let Some(section) = self.accepted.get(&SectionKind::Claims) {
+            self.confirmed.insert(SectionKind::Claims, section.header.generation);
+        }
+    }
+
     pub(super) fn is_released(&self) -> bool {
         self.desired(&self.accepted)
             .is_ok_and(|desired| desired.is_some_and(|desired| desired.run != Run::Held))

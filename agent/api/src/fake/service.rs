@@ -54,8 +54,7 @@ impl Service {
 
     /// A lease is needed but for claims alone, and for stages of a host that is not released.
     fn check_lease(&self, order: &ApplyOrder) -> Result<(), ServiceError> {
-        let kinds = || order.sections.iter().map(|section| section.header.section);
-        let only_claims = !order.sections.is_empty() && kinds().all(|kind| kind == SectionKind::Claims);
+        let only_claims = is_claims_only(order);
         let model = self.shared.model();
         let is_free = only_claims || (order.mode == ApplyMode::Stage && !model.is_released());
         let lease = model.lease.as_ref();
@@ -89,6 +88,7 @@ impl AgentService for Service {
     ) -> Result<(), ServiceError> {
         self.enter(Method::Apply).await?;
         self.check_lease(&order)?;
+        let only_claims = is_claims_only(&order);
         let plan = {
             let mut model = self.shared.model();
             let sections = model.admitted(&self.claimed.claim, order.sections)?;
@@ -98,6 +98,15 @@ impl AgentService for Service {
         };
         let outcome = match order.mode {
             ApplyMode::Stage => Outcome::Staged,
+            ApplyMode::Roll if only_claims => {
+                // As a real agent: accounts go to the server, and what is staged stays staged.
+                let outcome = self.shared.script().outcome.clone();
+                if outcome.is_none() {
+                    self.shared.model().confirm_claims();
+                    self.shared.script().drift.retain(|drift| drift.item != "claims");
+                }
+                outcome.unwrap_or(Outcome::Confirmed)
+            }
             ApplyMode::Roll => {
                 for step in &plan.steps {
                     let step = step.to_string();
@@ -175,6 +184,12 @@ impl AgentService for Service {
         let name = self.claimed.claim.names.host.to_string();
         tunnel::serve(self.shared.clone(), name, requests, responses).await
     }
+}
+
+/// Whether an order is about accounts alone.
+fn is_claims_only(order: &ApplyOrder) -> bool {
+    let mut kinds = order.sections.iter().map(|section| section.header.section);
+    !order.sections.is_empty() && kinds.all(|kind| kind == SectionKind::Claims)
 }
 
 fn no_trial(order: &TrialOrder) -> ServiceError {

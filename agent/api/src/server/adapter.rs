@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use host_state::chain;
 use host_state::document::canonical;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,18 +52,6 @@ pub(super) fn status(error: ServiceError) -> Status {
         ServiceError::Denied(why) => Status::permission_denied(text(why)),
         ServiceError::Failed(why) => Status::internal(text(why)),
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 pub(super) fn invalid(error: convert::ConvertError) -> Status {

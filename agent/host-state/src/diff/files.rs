@@ -6,17 +6,36 @@ use nats_config::setting_differences;
 use serde_json::Value;
 
 use super::Difference;
-use crate::configuration;
+use crate::configuration::{self, Cost};
 use crate::desired::{Desired, DesiredFile};
 use crate::layout;
 use crate::observed::{FileObserved, ProcessObserved};
 
-/// Whether the current rendition was made from what is desired now.
-pub(super) fn rendition(desired: &Desired, process: &ProcessObserved) -> Option<Difference> {
-    let Some(rendered) = &desired.rendered else { return Some(Difference::RenditionMissing) };
+/// Whether the current rendition was made from what is desired now. Where nothing can be started, a change that needs a
+/// restart of a running server waits.
+pub(super) fn rendition(
+    desired: &Desired,
+    process: &ProcessObserved,
+    is_blocked: bool,
+) -> Option<Difference> {
     let is_running = matches!(process, ProcessObserved::Running { .. });
+    let waits = || {
+        let cost = configuration::cost(desired.rendered.as_ref(), &desired.config);
+        is_running && is_blocked && matches!(cost, Cost::Both | Cost::Restart)
+    };
+    let Some(rendered) = &desired.rendered else {
+        let blocked = Difference::ChangeBlocked { settings: Vec::new() };
+        return Some(if waits() { blocked } else { Difference::RenditionMissing });
+    };
     let settings = configuration::pending_settings(rendered, &desired.config, is_running);
-    (!settings.is_empty()).then_some(Difference::RenditionOutdated { settings })
+    if settings.is_empty() {
+        None
+    } else if waits() {
+        let settings = settings.into_iter().map(|one| one.setting).collect();
+        Some(Difference::ChangeBlocked { settings })
+    } else {
+        Some(Difference::RenditionOutdated { settings })
+    }
 }
 
 /// Each file of the current rendition; files that no manifest names are none of ours.

@@ -11,24 +11,25 @@ pub(super) fn store(desired: &Desired, observed: &StoreObserved) -> Vec<Differen
         return Vec::new();
     }
     match observed {
-        StoreObserved::Missing => vec![match desired.store_id {
-            Some(_) => danger(StoreDanger::Gone { directory: desired.store.directory.clone() }),
-            None => Difference::StoreUnmarked(StoreUnmarked::NoDirectory),
+        StoreObserved::Missing => vec![match (&desired.store_id, &desired.lineage) {
+            (Some(_), Some(_)) => danger(StoreDanger::Gone { directory: desired.store.directory.clone() }),
+            (Some(_) | None, Some(_) | None) => Difference::StoreUnmarked(StoreUnmarked::NoDirectory),
         }],
         StoreObserved::Unreadable { reason } => {
             vec![danger(StoreDanger::Unreadable { reason: reason.clone() })]
         }
         StoreObserved::Present { mode, identity, has_data, accounts, uid: _, device: _, inode: _ } => {
-            let mut differences = Vec::new();
-            if *mode != desired.store.mode {
-                differences.push(Difference::StoreMode { desired: desired.store.mode, found: *mode });
-            }
-            differences.extend(other_accounts(desired, accounts).or_else(|| match identity {
+            let mark = other_accounts(desired, accounts).or_else(|| match identity {
                 StoreMark::Missing => unmarked(desired, *has_data, StoreUnmarked::NoIdentity),
                 StoreMark::Unreadable { reason: _ } => unmarked(desired, *has_data, StoreUnmarked::Damaged),
                 StoreMark::Found(file) => marked(desired, file, *has_data),
-            }));
-            differences
+            });
+            // Nothing is changed on a store that may be another's, not even its mode.
+            let is_ours = !matches!(mark, Some(Difference::StoreDanger(_)));
+            let mode_differs = is_ours && *mode != desired.store.mode;
+            let mode =
+                mode_differs.then_some(Difference::StoreMode { desired: desired.store.mode, found: *mode });
+            mark.into_iter().chain(mode).collect()
         }
     }
 }

@@ -18,6 +18,17 @@ impl Difference {
             Difference::RenditionOutdated { settings } | Difference::ConfigurationEdited { settings } => {
                 Ok(settings.iter().map(setting).collect())
             }
+            Difference::ChangeBlocked { settings } => Err(finding(
+                "configuration",
+                format!("{} cannot change: it takes a restart, and the server could not be started again", {
+                    if settings.is_empty() {
+                        "the server".to_owned()
+                    } else {
+                        format!("`{}`", settings.join("`, `"))
+                    }
+                }),
+                "remove what keeps the server from starting, the other findings say what, then apply again",
+            )),
             Difference::FileMissing { file } => {
                 Ok(one(item_of(file), Some(file), Some("the file of the rendition"), None))
             }

@@ -3,50 +3,23 @@
 use nats_config::{Change, ServerConfig, reload_class, split};
 
 use super::{End, Impact, Part, Step};
-use crate::configuration;
+use crate::configuration::{self, Cost};
 use crate::desired::Desired;
 use crate::diff::Difference;
 
-/// What a [`Step::WriteRendition`] is rendered from.
+/// What a [`Step::WriteRendition`] is rendered from. `running_config` stands for the current rendition where there is
+/// none.
 ///
-/// While a server runs and need not restart, lists of addresses stay those that it runs with: it learns the others
-/// from its peers, and would refuse to reload a changed gateway list.
+/// While a server runs and need not restart, lists of addresses stay those of the current rendition: the server learns
+/// the others from its peers, and would refuse to reload a changed gateway list.
 pub fn rendition_config(
     desired: &Desired,
     running_config: Option<&ServerConfig>,
     part: Part,
 ) -> ServerConfig {
-    let base = running_config.or(desired.rendered.as_ref());
-    match (part, base) {
+    match (part, desired.rendered.as_ref().or(running_config)) {
         (Part::Reloadable, Some(base)) => split(base, &desired.config).unwrap_or_else(|| base.clone()),
         (Part::Reloadable, None) | (Part::Whole, _) => desired.config.clone(),
-    }
-}
-
-/// What the configuration asks of a server that runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cost {
-    /// Nothing differs, or only what can wait.
-    Nothing,
-    /// A reload brings all of it.
-    Reload,
-    /// A restart brings it; a reload before brings a part earlier.
-    Both,
-    /// Only a restart brings it.
-    Restart,
-}
-
-fn cost(desired: &Desired, running_config: Option<&ServerConfig>) -> Cost {
-    let Some(base) = running_config.or(desired.rendered.as_ref()) else { return Cost::Restart };
-    let is_left = |half: &ServerConfig| match reload_class(half, &desired.config) {
-        Change::Same | Change::Deferrable { .. } => false,
-        Change::Reload { .. } | Change::Restart { .. } => true,
-    };
-    match (reload_class(base, &desired.config), split(base, &desired.config)) {
-        (Change::Same | Change::Deferrable { .. }, _) => Cost::Nothing,
-        (Change::Reload { .. }, Some(half)) if !is_left(&half) => Cost::Reload,
-        (Change::Reload { .. } | Change::Restart { .. }, Some(_)) => Cost::Both,
-        (Change::Reload { .. } | Change::Restart { .. }, None) => Cost::Restart,
     }
 }
 
@@ -78,12 +51,14 @@ pub(super) fn configure(
             let outdated = removable.iter().any(|one| {
                 matches!(one, Difference::RenditionMissing | Difference::RenditionOutdated { .. })
             });
-            let cost = if outdated { cost(desired, running_config) } else { Cost::Nothing };
-            let needs_restart =
-                restart || matches!(cost, Cost::Both | Cost::Restart) || is_unknown(removable);
+            let base = desired.rendered.as_ref().or(running_config);
+            let cost = if outdated { configuration::cost(base, &desired.config) } else { Cost::Nothing };
+            let is_unknown = is_unknown(desired, removable, running_config);
+            let needs_restart = restart || matches!(cost, Cost::Both | Cost::Restart) || is_unknown;
             match (needs_restart && !keep, cost) {
                 (true, cost) => {
-                    if cost == Cost::Both {
+                    // A server that runs something unknown may refuse any reload.
+                    if cost == Cost::Both && !is_unknown {
                         steps.push(Step::WriteRendition { part: Part::Reloadable });
                         steps.push(Step::Reload);
                     }
@@ -97,7 +72,12 @@ pub(super) fn configure(
                     Impact::Reload
                 }
                 (false, Cost::Nothing | Cost::Restart) => {
-                    restore(removable, steps);
+                    // Outdated and yet running what is desired: only the rendition is behind.
+                    if outdated {
+                        steps.push(Step::WriteRendition { part: Part::Reloadable });
+                    } else {
+                        restore(removable, steps);
+                    }
                     let reload = removable.iter().any(|one| {
                         matches!(
                             one,
@@ -114,15 +94,21 @@ pub(super) fn configure(
     }
 }
 
-/// Whether the running server holds settings that a reload may not bring back: those that nobody knows, and those
-/// that need a restart.
-fn is_unknown(removable: &[&Difference]) -> bool {
+/// Whether the running server holds settings that a reload may not bring to what is rendered next: those that nobody
+/// knows, and those that need a restart.
+fn is_unknown(desired: &Desired, removable: &[&Difference], running_config: Option<&ServerConfig>) -> bool {
     let is_other = removable.iter().any(|one| matches!(one, Difference::RunningOther { .. }));
-    let is_known = removable.iter().any(|one| match one {
+    let is_edit = removable.iter().any(|one| match one {
         Difference::ConfigurationEdited { settings } => configuration::is_undone_by_reload(settings),
         _ => false,
     });
-    is_other && !is_known
+    let next = rendition_config(desired, running_config, Part::Reloadable);
+    let is_near = running_config.is_some_and(|running| match reload_class(running, &next) {
+        Change::Same => true,
+        Change::Reload { settings: _, deferrable } => deferrable.is_empty(),
+        Change::Deferrable { .. } | Change::Restart { .. } => false,
+    });
+    is_other && !is_edit && !is_near
 }
 
 /// A rendition with everything where one is due, else the damaged files of the current one.

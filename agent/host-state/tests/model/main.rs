@@ -1,0 +1,169 @@
+//! Plans tried on a model: random hosts, every step done, and then nothing of the drift is left.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod host;
+mod steps;
+
+use std::collections::BTreeSet;
+
+use host_state::desired::Run;
+use host_state::document::{BinarySource, Release};
+use host_state::observed::{ProcessObserved, StoreObserved};
+use host_state::plan::{Impact, Part};
+use host_state::{Difference, Plan, Step, diff, drift, plan};
+use nats_config::ServerConfig;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use host::{Host, host};
+
+/// The differences, and the plan that the host's agent would make of them.
+fn planned(host: &Host) -> (Vec<Difference>, Plan) {
+    let differences = diff(&host.desired, &host.observed);
+    let plan = plan(&host.desired, &host.observed, &differences, host.running_config.as_ref());
+    (differences, plan)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn apply_then_no_drift_is_left_and_the_next_plan_is_empty(mut host in host()) {
+        let (before, plan) = planned(&host);
+        let done: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+        for step in &plan.steps {
+            steps::apply(step, &mut host);
+        }
+        let (after, next) = planned(&host);
+        prop_assert_eq!(drift(&after).0, Vec::new(), "\nbefore: {:#?}\ndone: {:#?}", before, done);
+        prop_assert!(next.is_empty(), "{:?}", next);
+    }
+
+    #[test]
+    fn no_difference_no_plan_and_findings_alone_do_nothing(host in host()) {
+        let (differences, plan) = planned(&host);
+        let (drift, findings) = drift(&differences);
+        prop_assert_eq!(plan.is_empty(), drift.is_empty(), "{:?} {:?}", drift, plan);
+        prop_assert_eq!(differences.is_empty(), drift.is_empty() && findings.is_empty());
+        prop_assert_eq!(plan.reasons.is_empty(), drift.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_started_or_stopped_on_a_store_that_may_be_anothers(host in host()) {
+        let (differences, plan) = planned(&host);
+        if differences.iter().any(Difference::blocks_start) && host.is_released() {
+            for step in &plan.steps {
+                let text = step.to_string();
+                prop_assert!(!["start nats-server", "restart nats-server", "stop nats-server"].contains(&text.as_str()));
+            }
+        }
+        if differences.iter().any(|one| matches!(one, Difference::StoreDanger(_))) {
+            prop_assert!(!plan.steps.contains(&Step::PrepareStore));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_seen_is_told(host in host()) {
+        let (_, findings) = drift(&diff(&host.desired, &host.observed));
+        let told = findings.iter().filter(|finding| finding.problem.contains("could not be seen")).count();
+        prop_assert_eq!(told, host.unseen(), "{:#?}", findings);
+    }
+}
+
+/// A host that is in order and runs `running`, of which `desired` is asked.
+fn settled(running: ServerConfig, desired: ServerConfig) -> Host {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut host = host().new_tree(&mut runner).unwrap().current();
+    host.desired.config = running.clone();
+    host.desired.rendered = Some(running.clone());
+    host.desired.leaf_not_after = Some(host::NOT_AFTER.to_owned());
+    host.desired.run = Run::Released(Release { meta_lineage: "l1".to_owned(), members: BTreeSet::new() });
+    host.desired.claims.clear();
+    host.desired.server.source =
+        BinarySource::File { path: "/x".to_owned(), sha256: host::BINARY.to_owned() };
+    host.observed.store = StoreObserved::Missing;
+    (host.desired.lineage, host.desired.formed, host.desired.store_id) = (None, false, None);
+    host.running_config = Some(running);
+    for step in
+        [Step::InstallBinary, Step::PrepareStore, Step::WriteRendition { part: Part::Whole }, Step::Restart]
+    {
+        steps::apply(&step, &mut host);
+    }
+    host.desired.config = desired;
+    host
+}
+
+fn steps_of(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_longer_list_of_addresses_waits_for_a_restart_and_is_no_drift() {
+    let host = settled(host::config(0, 0, 0), host::config(0, 0, 1));
+    let (differences, plan) = planned(&host);
+    assert_eq!((differences, plan), (Vec::new(), Plan::empty()));
+}
+
+#[test]
+fn a_reloadable_change_reloads_and_leaves_the_list_as_it_runs() {
+    let mut host = settled(host::config(0, 0, 0), host::config(1, 0, 1));
+    let (_, plan) = planned(&host);
+    let reloadable = "write the part of the configuration that a reload brings";
+    assert_eq!(steps_of(&plan), [reloadable, "reload nats-server"]);
+    assert_eq!((plan.impact, plan.settings), (Impact::Reload, vec!["max_payload".to_owned()]));
+    assert_eq!(plan.reasons, ["configuration `max_payload` is `1024`, should be `2048`"]);
+    plan.steps.iter().for_each(|step| steps::apply(step, &mut host));
+    assert_eq!(host.running_config, Some(host::config(1, 0, 0)));
+}
+
+#[test]
+fn a_mixed_change_is_split_and_the_restart_brings_everything() {
+    let mut host = settled(host::config(0, 0, 0), host::config(1, 1, 1));
+    let (_, plan) = planned(&host);
+    assert_eq!(
+        steps_of(&plan),
+        [
+            "write the part of the configuration that a reload brings",
+            "reload nats-server",
+            "write the configuration",
+            "restart nats-server"
+        ]
+    );
+    assert_eq!(plan.impact, Impact::Restart);
+    plan.steps.iter().for_each(|step| steps::apply(step, &mut host));
+    assert_eq!(host.running_config, Some(host::config(1, 1, 1)));
+}
+
+#[test]
+fn a_restart_for_another_reason_brings_the_list_along() {
+    let mut host = settled(host::config(0, 0, 0), host::config(0, 0, 1));
+    host.observed.process =
+        ProcessObserved::Running { pid: 1, started_at: 0, binary_sha256: "old".to_owned() };
+    let (_, plan) = planned(&host);
+    assert_eq!(steps_of(&plan), ["write the configuration", "restart nats-server"]);
+}
+
+#[test]
+fn a_disk_that_is_gone_stops_no_server_and_starts_none() {
+    let mut host = settled(host::config(0, 0, 0), host::config(0, 1, 0));
+    host.observed.store = StoreObserved::Missing;
+    let (differences, plan) = planned(&host);
+    assert!(plan.is_empty(), "{plan:?}");
+    let problems: Vec<String> = drift(&differences).1.into_iter().map(|finding| finding.problem).collect();
+    assert_eq!(
+        problems,
+        [
+            "`listen` cannot change: it takes a restart, and the server could not be started again",
+            "store directory `/data` is gone, this host has data in it"
+        ]
+    );
+    steps::apply(&Step::Stop, &mut host);
+    assert!(!planned(&host).1.steps.contains(&Step::Start));
+}
+
+#[test]
+fn the_model_of_a_host_is_a_configuration_that_reloads() {
+    for (payload, port, route) in [(0, 0, 0), (1, 1, 1)] {
+        assert_eq!(host::config(payload, port, route).validate(), Ok(()));
+    }
+}
