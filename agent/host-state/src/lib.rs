@@ -12,11 +12,11 @@
 //! report    what an agent answers
 //! ```
 //!
+//! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
+//!
 //! # Current limitations
 //! - Accounts that nobody declares are findings: deleting one takes the operator's key, which no host has.
 //! - A server whose settings nobody knows is restarted, because a reload may be refused as a whole.
-//!
-//! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
 
 pub mod admission;
 mod chain;
