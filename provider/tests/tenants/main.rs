@@ -1,0 +1,13 @@
+//! Accounts, users, credentials, streams and health against scripted agents over real TLS, and streams on a real
+//! nats-server behind one, all driven as Terraform drives them.
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may end on any surprise"))]
+
+mod accounts;
+mod credentials;
+mod jetstream;
+mod real_server;
+mod rig;
+mod streams;
+mod supercluster;
+mod users;
