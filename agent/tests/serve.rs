@@ -128,19 +128,24 @@ async fn a_bare_host_is_enrolled_claimed_asked_and_stopped() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let enrollment = authority().enrollment("east-1".parse().unwrap(), 1).to_text();
-    let mut enroll = agent()
-        .arg("enroll")
-        .arg("--state-dir")
-        .arg(&state_dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    enroll.stdin.take().unwrap().write_all(enrollment.as_bytes()).unwrap();
-    let said = text(&enroll.wait_with_output().unwrap().stdout);
-    assert_eq!(said, "host `east-1` may be claimed by authority `acme` (enrolment 1) for one hour\n");
+    let enroll = |enrollment: &str| {
+        let mut command = agent();
+        command.arg("enroll").arg("--state-dir").arg(&state_dir);
+        let mut enroll = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        enroll.stdin.take().unwrap().write_all(enrollment.as_bytes()).unwrap();
+        let output = enroll.wait_with_output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    let opened = "host `east-1` may be claimed by authority `acme` (enrolment 1) for one hour\n";
+    assert_eq!(enroll(&enrollment), (Some(0), opened.to_owned()));
 
     claim_soon(listen).await;
+    // Configuration management that runs again finds its work done; another enrolment opens nothing.
+    let again =
+        "host `east-1` was claimed by authority `acme` with this enrolment (1) before; nothing to do\n";
+    assert_eq!(enroll(&enrollment), (Some(0), again.to_owned()));
+    let next = authority().enrollment("east-1".parse().unwrap(), 2).to_text();
+    assert_eq!(enroll(&next), (Some(1), String::new()));
     let client = connect_soon(listen).await;
     let seen = client.observe().await.unwrap().report;
     assert_eq!(seen.claim.unwrap().claim_id, CLAIM_ID);

@@ -161,17 +161,27 @@ pub enum OfferError {
     File(#[from] FileError),
 }
 
+/// What became of an enrolment.
+#[derive(Debug, Clone)]
+pub enum Offered {
+    /// The door is open.
+    Opened(Enrollment),
+    /// This very enrolment claimed the host before: there is nothing to do.
+    Claimed(Enrollment),
+}
+
 /// Puts an enrolment where the running agent finds it, which opens the door for an hour.
 ///
 /// Called by whoever has local rights on the state directory. May be repeated, which starts the hour anew.
 ///
 /// # Errors
 /// [`OfferError`]; nothing is changed then.
-pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Enrollment, OfferError> {
+pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Offered, OfferError> {
     let enrollment: Enrollment = text.parse()?;
     match read(state_dir) {
         Kept::Missing => {}
         Kept::Unreadable { reason } => return Err(OfferError::ClaimUnreadable { reason }),
+        Kept::Valid(record) if is_claim_by(&record, &enrollment) => return Ok(Offered::Claimed(enrollment)),
         Kept::Valid(record) => {
             return Err(OfferError::Claimed {
                 authority: record.trust.authority.to_string(),
@@ -193,7 +203,15 @@ pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Enrollme
         enrollment.to_text().as_bytes(),
         layout::SECRET_MODE,
     )?;
-    Ok(enrollment)
+    Ok(Offered::Opened(enrollment))
+}
+
+/// Whether `record` came of this enrolment: the same host, generation and authority, known by its fleet CA.
+fn is_claim_by(record: &ClaimRecord, enrollment: &Enrollment) -> bool {
+    let Enrollment { authority, host, generation, fleet_ca, token: _ } = enrollment;
+    let ClaimRecord { host: claimed, generation: used, trust, .. } = record;
+    let known = trust.fleet_ca == *fleet_ca || trust.previous_fleet_ca.as_ref() == Some(fleet_ca);
+    trust.authority == *authority && claimed == host.as_str() && used == generation && known
 }
 
 fn opened(text: &str, first_seen: i64, now: i64) -> EnrollmentFile {

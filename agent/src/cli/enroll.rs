@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use identity::MAX_ENROLLMENT_LEN;
-use nats_agent::applier::claim;
+use nats_agent::applier::claim::{self, Offered};
 use nats_agent::parts::effects::Effects;
 use zeroize::Zeroizing;
 
@@ -15,7 +15,8 @@ use super::output;
 /// Open the door of an unclaimed host: give it the enrolment that its authority may claim it with.
 ///
 /// The enrolment is the text of `nats_host_enrollment`. It opens the door for one hour, counted from when the agent
-/// sees it; a running agent sees it within a second. Once the host is claimed the token in it is worth nothing.
+/// sees it; a running agent sees it within a second. Once the host is claimed the token in it is worth nothing, and
+/// the same enrolment again does nothing.
 ///
 /// Examples:
 ///   nats-agent enroll < enrollment.txt
@@ -35,11 +36,17 @@ impl Enroll {
     pub(super) fn run(self) -> Result<u8> {
         let text = read(&self.enrollment)?;
         super::state_dir::prepare(&self.state_dir)?;
-        let enrollment = claim::offer(&Effects::default(), &self.state_dir, &text)?;
-        output::say(&format!(
-            "host `{}` may be claimed by authority `{}` (enrolment {}) for one hour",
-            enrollment.host, enrollment.authority, enrollment.generation
-        ))?;
+        let said = match claim::offer(&Effects::default(), &self.state_dir, &text)? {
+            Offered::Opened(it) => format!(
+                "host `{}` may be claimed by authority `{}` (enrolment {}) for one hour",
+                it.host, it.authority, it.generation
+            ),
+            Offered::Claimed(it) => format!(
+                "host `{}` was claimed by authority `{}` with this enrolment ({}) before; nothing to do",
+                it.host, it.authority, it.generation
+            ),
+        };
+        output::say(&said)?;
         Ok(0)
     }
 }

@@ -42,6 +42,14 @@ fn counts(cluster: &Cluster, is_new: bool, problems: &mut Vec<Problem>) {
         ));
         return;
     }
+    if present == 1 && !cluster.gateway {
+        // Tried on nats-server 2.15.1: it counts itself and its one route, and waits for the second for ever.
+        problems.push(Problem::error(
+            path.clone(),
+            "One server on its own elects no meta leader",
+            "A clustered JetStream without gateway needs at least two servers, and three to survive a lost one.",
+        ));
+    }
     if cluster.profile == Profile::Production && is_new && declared < PRODUCTION_NODES {
         problems.push(Problem::error(
             path.clone(),

@@ -46,6 +46,8 @@ fn sound_cluster() -> impl Strategy<Value = Cluster> {
             (host(&format!("east-{index}")), node)
         };
         cluster.nodes = nodes.into_iter().enumerate().map(one).collect();
+        // One server on its own is an error; behind a gateway it is not alone.
+        cluster.gateway |= cluster.present().count() == 1;
         cluster
     })
 }

@@ -130,7 +130,8 @@ fn a_unique_tag_needs_a_tag_on_each_node() {
     );
     check(
         |cluster| {
-            cluster.nodes.get_mut(&host("east-2")).unwrap().tags = ["az:b".to_owned(), "az:d".to_owned()].into();
+            cluster.nodes.get_mut(&host("east-2")).unwrap().tags =
+                ["az:b".to_owned(), "az:d".to_owned()].into();
             cluster.jetstream.unique_tag = Some("a z".to_owned());
         },
         &[
@@ -142,10 +143,10 @@ fn a_unique_tag_needs_a_tag_on_each_node() {
     );
     check(
         |cluster| {
-            cluster.nodes.get_mut(&host("east-2")).unwrap().tags = ["az:b".to_owned(), "az:d".to_owned()].into();
+            cluster.nodes.get_mut(&host("east-2")).unwrap().tags =
+                ["az:b".to_owned(), "az:d".to_owned()].into();
         },
-        &["error nodes[\"east-2\"].tags: Node `east-2` has 2 tags that start with `az:`",
-          ],
+        &["error nodes[\"east-2\"].tags: Node `east-2` has 2 tags that start with `az:`"],
     );
     check(
         |cluster| cluster.nodes.get_mut(&host("east-2")).unwrap().tags = ["AZ:a".to_owned()].into(),
