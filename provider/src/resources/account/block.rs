@@ -119,3 +119,6 @@ fn jetstream_state(limits: &JetStreamLimits) -> Value {
 fn size_text(bytes: Option<u64>) -> Value {
     bytes.and_then(|bytes| ByteSize::from_bytes(bytes).ok()).map(|size| size.to_string()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,6 @@ pub(super) fn state(id: &StreamId, settings: &StreamSettings, protected: bool, t
 fn strings(texts: &BTreeSet<String>) -> Value {
     Value::set(texts.iter().map(|text| text.as_str().into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,3 +134,6 @@ fn responses_state(responses: &ResponsePermission) -> Value {
         ("expires", expires.map(|expires| expires.to_string()).into()),
     ])
 }
+
+#[cfg(test)]
+mod tests;
