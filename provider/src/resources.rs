@@ -9,6 +9,8 @@ pub mod members;
 pub mod natural_id;
 pub mod reading;
 pub mod stream;
+#[cfg(test)]
+mod told_at;
 pub mod trust;
 pub mod user;
 

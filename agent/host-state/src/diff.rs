@@ -12,6 +12,8 @@ mod process;
 mod store;
 mod told;
 
+pub use told::RESOLVER_SILENT;
+
 use nats_config::SettingDifference;
 
 use crate::desired::Desired;

@@ -126,3 +126,86 @@ fn open(section: SignedSection, trust: &Trust) -> Result<(SectionHeader, ClaimsS
     let body = section.body::<ClaimsSection>().map_err(|error| wrong(host_state::chain(&error)))?;
     Ok((section.header, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use host_state::document::{ClaimEntry, ContentHash, canonical};
+    use identity::{Authority, Generations};
+
+    use super::*;
+
+    fn authority(root: &str) -> Authority {
+        Authority::derive(&root.parse().unwrap(), "acme".parse().unwrap(), Generations::default()).unwrap()
+    }
+
+    fn ours() -> Authority {
+        authority("AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=")
+    }
+
+    fn signed(authority: &Authority, generation: u64, accounts: &[(&str, i64)]) -> SignedSection {
+        let entry = |(name, issued_at): &(&str, i64)| {
+            let jwt = format!("{name} {issued_at}");
+            let declared = serde_json::Value::Null;
+            let entry = ClaimEntry {
+                name: (*name).to_owned(),
+                jwt,
+                issued_at: *issued_at,
+                tombstone: false,
+                declared,
+            };
+            ((*name).to_owned(), entry)
+        };
+        let body = canonical(&ClaimsSection { accounts: accounts.iter().map(entry).collect() });
+        let header = SectionHeader {
+            authority: authority.trust().operator.to_string(),
+            section: SectionKind::Claims,
+            owner: "nats_authority/acme".to_owned(),
+            host: None,
+            claim_id: None,
+            generation,
+            parent: None,
+            content: ContentHash::of(&body),
+            document_key: 1,
+            writer: "test".to_owned(),
+        };
+        let signature = authority.document_key().sign(SECTION_DOMAIN, &header.signed_bytes());
+        SignedSection { header, body, signature: data_encoding::BASE64.encode(&signature) }
+    }
+
+    fn joined(sections: Vec<SignedSection>) -> Head {
+        join(sections, &ours().trust()).unwrap().unwrap()
+    }
+
+    fn accounts(head: &Head) -> Vec<(&str, i64)> {
+        head.section.accounts.iter().map(|(name, entry)| (name.as_str(), entry.issued_at)).collect()
+    }
+
+    #[test]
+    fn the_newest_counts_and_equal_ones_are_no_fork() {
+        let (old, new) = (signed(&ours(), 1, &[("a", 1)]), signed(&ours(), 2, &[("a", 2)]));
+        let head = joined(vec![old.clone(), new.clone(), new, old]);
+        assert_eq!((head.header.generation, head.is_forked, accounts(&head)), (2, false, vec![("a", 2)]));
+        assert_eq!(join(Vec::new(), &ours().trust()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_fork_is_joined_with_the_later_of_what_both_have() {
+        let left = signed(&ours(), 5, &[("a", 10), ("b", 20), ("c", 5)]);
+        let right = signed(&ours(), 5, &[("b", 15), ("c", 6), ("d", 7)]);
+        let head = joined(vec![left.clone(), right]);
+        assert!(head.is_forked);
+        assert_eq!(head.header, left.header);
+        assert_eq!(accounts(&head), [("a", 10), ("b", 20), ("c", 6), ("d", 7)]);
+    }
+
+    #[test]
+    fn what_another_authority_signed_is_not_used() {
+        let forged = signed(&authority("AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyE="), 9, &[("a", 1)]);
+        let mut edited = signed(&ours(), 9, &[("a", 1)]);
+        edited.body = edited.body.replace('1', "2");
+        for section in [forged, edited] {
+            let problem = join(vec![section], &ours().trust()).unwrap_err();
+            assert_eq!(problem.summary, "The claims in the agents' ledgers cannot be used");
+        }
+    }
+}

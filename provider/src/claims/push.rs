@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use host_state::SignedSection;
+use host_state::diff::RESOLVER_SILENT;
 use host_state::report::{Outcome, Report};
 use identity::HostName;
 use nats_agent_api::order::{ApplyMode, ApplyOrder};
@@ -96,10 +97,14 @@ async fn push_once(agent: &AgentClient, section: &SignedSection) -> Result<Repor
     }
 }
 
-/// What the host's server lacks of the claims; absent when nothing, or when it does not run.
+/// What the host's server lacks of the claims, or that nobody can say; absent when nothing, or when it does not run.
 fn missing(report: &Report) -> Option<String> {
-    let drift = report.drift.iter().filter(|drift| drift.item == CLAIMS);
-    let lines: Vec<String> = drift.map(ToString::to_string).collect();
+    let drift = report.drift.iter().filter(|drift| drift.item == CLAIMS).map(ToString::to_string);
+    let silent = report
+        .findings
+        .iter()
+        .filter(|finding| finding.item == CLAIMS && finding.problem.starts_with(RESOLVER_SILENT));
+    let lines: Vec<String> = drift.chain(silent.map(|finding| finding.problem.clone())).collect();
     (!lines.is_empty()).then(|| format!("Its server has not taken them: {}.", lines.join("; ")))
 }
 

@@ -65,9 +65,10 @@ mod tests {
 
     use crate::jetstream::api::Caller;
 
-    /// Answers `STREAM.LIST` in pages of 256, as the server does.
+    /// Answers `STREAM.LIST` in pages of 256, as the server does. Nobody leads every tenth stream if some are lost.
     struct Server {
         streams: usize,
+        some_lost: bool,
         asked: AtomicUsize,
         silent_first: bool,
     }
@@ -85,14 +86,18 @@ mod tests {
             }
             let request: Value = serde_json::from_slice(&payload).unwrap();
             let offset = usize::try_from(request["offset"].as_u64().unwrap()).unwrap();
-            let names = (offset..self.streams.min(offset + 256))
-                .map(|n| json!({"config": {"name": format!("S{n}")}}));
-            Ok(json!({"total": self.streams, "streams": names.collect::<Vec<_>>()}).to_string().into_bytes())
+            let page = offset..self.streams.min(offset + 256);
+            let (lost, led): (Vec<usize>, Vec<usize>) =
+                page.partition(|number| self.some_lost && number % 10 == 0);
+            let lost: Vec<String> = lost.into_iter().map(|number| format!("S{number}")).collect();
+            let led: Vec<Value> =
+                led.into_iter().map(|number| json!({"config": {"name": format!("S{number}")}})).collect();
+            Ok(json!({"total": self.streams, "streams": led, "missing": lost}).to_string().into_bytes())
         }
     }
 
     fn server(streams: usize, silent_first: bool) -> Arc<Server> {
-        Arc::new(Server { streams, asked: AtomicUsize::new(0), silent_first })
+        Arc::new(Server { streams, some_lost: false, asked: AtomicUsize::new(0), silent_first })
     }
 
     #[tokio::test]
@@ -106,6 +111,16 @@ mod tests {
         listings.forget("acme/orders").await;
         listings.read("acme/orders", &api).await.unwrap();
         assert_eq!(server.asked.load(Ordering::SeqCst), 6);
+    }
+
+    #[tokio::test]
+    async fn streams_without_leader_shift_no_page() {
+        let server =
+            Server { streams: 600, some_lost: true, asked: AtomicUsize::new(0), silent_first: false };
+        let (server, listings) = (Arc::new(server), Listings::default());
+        let listing = listings.read("a", &JetStreamApi::new(server.clone())).await.unwrap();
+        assert_eq!((listing.len(), server.asked.load(Ordering::SeqCst)), (540, 3));
+        assert!(listing.contains_key("S599") && !listing.contains_key("S590"));
     }
 
     #[tokio::test]

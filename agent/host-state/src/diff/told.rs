@@ -7,6 +7,10 @@ use super::{ClaimProblem, Difference, StoreDanger, StoreUnmarked};
 use crate::drift::{Drift, Finding};
 use crate::layout;
 
+/// Beginning of the finding that the resolver's accounts could not be looked at, so that a caller can tell "not known"
+/// from "nothing is wrong".
+pub const RESOLVER_SILENT: &str = "the account resolver could not be asked";
+
 impl Difference {
     /// What people are told: every drift of it, at least one.
     ///
@@ -90,7 +94,7 @@ impl Difference {
             }
             Difference::ClaimsSilent { reason } => Err(finding(
                 "claims",
-                format!("the account resolver could not be asked: {reason}"),
+                format!("{RESOLVER_SILENT}: {reason}"),
                 "wait until the server answers, then plan again",
             )),
             Difference::Claim { account, name, problem } => claim(account, name, problem),

@@ -4,6 +4,7 @@ use identity::{Authority, Generations};
 use proptest::prelude::*;
 
 use super::*;
+use crate::resources::told_at::told_at;
 
 fn authority() -> Authority {
     let root = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=".parse().unwrap();
@@ -20,19 +21,18 @@ fn all_problems_are_told_at_once_and_at_their_places() {
         ("jetstream", Value::object([("max_storage", Value::from("all")), ("max_streams", 0.into())])),
     ]);
     let problems = parse(&block).1;
-    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    for place in [
-        "(at system)",
-        "(at name)",
-        "(at generation)",
-        "(at limits.connections)",
-        "(at limits.payload)",
-        "(at jetstream.max_storage)",
-        "(at jetstream.max_streams)",
-    ] {
-        assert_eq!(told.iter().filter(|problem| problem.contains(place)).count(), 1, "{place}: {told:#?}");
-    }
-    assert_eq!(told.len(), 7, "{told:#?}");
+    told_at(
+        &problems,
+        &[
+            "(at system)",
+            "(at name)",
+            "(at generation)",
+            "(at limits.connections)",
+            "(at limits.payload)",
+            "(at jetstream.max_storage)",
+            "(at jetstream.max_streams)",
+        ],
+    );
 }
 
 #[test]
