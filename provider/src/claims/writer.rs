@@ -65,14 +65,12 @@ impl ClaimsWriter {
         })
     }
 
-    /// The authority with the generations that its agents work with.
+    /// The system of an authority, with the keys of the generations that its agents work with.
     ///
     /// # Errors
     /// When there is no root key, or no agent answers.
-    pub async fn authority(&self, name: &AuthorityName) -> Result<Authority, Diagnostic> {
-        let session = self.sessions.session()?;
-        let system = session.system(name).await?;
-        session.authority(name, system.trust.generations)
+    pub async fn system(&self, name: &AuthorityName) -> Result<Arc<System>, Diagnostic> {
+        self.sessions.session()?.system(name).await
     }
 
     /// The authority as far as identities go, which need no generation; `None` without root key. Dials nobody.
@@ -88,7 +86,7 @@ impl ClaimsWriter {
     /// # Errors
     /// When nobody answers or the claims cannot be read.
     pub async fn read(&self, id: &AccountId) -> Result<Option<Account>, Diagnostic> {
-        let system = self.sessions.session()?.system(&id.authority).await?;
+        let system = self.system(&id.authority).await?;
         let cached = self.cached(&id.authority).await;
         let newest = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) }).await?;
         match &newest.head {
@@ -103,7 +101,7 @@ impl ClaimsWriter {
     /// # Errors
     /// When nobody can be asked at all.
     pub async fn drift(&self, id: &AccountId) -> Result<Vec<String>, Diagnostic> {
-        let system = self.sessions.session()?.system(&id.authority).await?;
+        let system = self.system(&id.authority).await?;
         let cached = self.cached(&id.authority).await;
         let reports = cached.reports.get_or_init(|| async { Arc::new(observe_all(&system).await) }).await;
         let mut lines = Vec::new();
@@ -170,18 +168,17 @@ impl ClaimsWriter {
     async fn race(&self, authority: &AuthorityName, edits: &[Edit]) -> Result<Decided, Diagnostic> {
         let mut lost = String::new();
         for _ in 0..ATTEMPTS {
-            let session = self.sessions.session()?;
-            let system = session.system(authority).await?;
+            let system = self.system(authority).await?;
             let newest = newest(&system).await?;
-            let authority = session.authority(authority, system.trust.generations)?;
+            let authority = &system.authority;
             let now = time::OffsetDateTime::now_utc().unix_timestamp();
             let head = newest.head.as_ref();
             let Revision { section, outcomes } =
-                revise(&authority, head.map(|head| &head.section), edits, now);
+                revise(authority, head.map(|head| &head.section), edits, now);
             let pushed = match (section, head) {
-                (Some(section), _) => sign(&authority, head, &section),
-                (None, Some(head)) if head.is_forked => sign(&authority, Some(head), &head.section),
-                (None, Some(head)) => sign_again(&authority, head),
+                (Some(section), _) => sign(authority, head, &section),
+                (None, Some(head)) if head.is_forked => sign(authority, Some(head), &head.section),
+                (None, Some(head)) => sign_again(authority, head),
                 (None, None) => return Ok((outcomes, Diagnostics::new())),
             };
             match push(&system, &newest, &pushed).await {

@@ -101,7 +101,8 @@ impl EphemeralResource for UserCredentials {
         let account = self.claims.read(&id.account).await?;
         let scope = account.as_ref().and_then(|account| account.claims.scopes.get(&id.user));
         let generation = scope.ok_or_else(|| unknown_user(&id))?.generation;
-        let authority = self.claims.authority(&id.account.authority).await?;
+        let system = self.claims.system(&id.account.authority).await?;
+        let authority = &system.authority;
         let now = OffsetDateTime::now_utc();
         let end = expires.map(|expires| now + expires.as_duration());
         let (account, user) = (&id.account.account, &id.user);

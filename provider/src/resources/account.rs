@@ -46,9 +46,9 @@ impl AccountResource {
     async fn write(&self, planned: &Value, operation: Operation) -> Result<(Value, Diagnostics), Failure> {
         let (declared, id) = whole(planned)?;
         let work = async {
-            let authority = self.claims.authority(&id.authority).await?;
-            let key = authority.account_key(&id.account);
-            let edit = edit(&authority, &declared, &id);
+            let system = self.claims.system(&id.authority).await?;
+            let key = system.authority.account_key(&id.account);
+            let edit = edit(&system.authority, &declared, &id);
             Ok::<_, Diagnostic>((key, self.claims.write(&id.authority, edit).await?))
         };
         let (key, diagnostics) =

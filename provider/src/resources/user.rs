@@ -35,8 +35,8 @@ impl UserResource {
         let (declared, id) = whole(planned)?;
         let Declared { generation, template, .. } = declared;
         let account = &id.account;
-        let authority = self.claims.authority(&account.authority).await?;
-        let scope = authority.user_scope(&account.account, &id.user, generation, template);
+        let system = self.claims.system(&account.authority).await?;
+        let scope = system.authority.user_scope(&account.account, &id.user, generation, template);
         let state = planned.clone().with("id", id.to_string());
         let (user, whose) = (id.user.clone(), account.clone());
         let edit = Edit::new(account.account.clone(), move |current| {

@@ -4,6 +4,7 @@
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may end on any surprise"))]
 
 mod accounts;
+mod claims;
 mod credentials;
 mod jetstream;
 mod real_server;
