@@ -21,6 +21,7 @@ mod intent;
 mod ladder;
 mod lease;
 pub mod ledger;
+mod mesh;
 mod observe;
 mod reconcile;
 pub mod rendition;
@@ -188,7 +189,8 @@ impl Applier for LocalApplier {
     }
 
     async fn observe(&self) -> Result<Report, ApplierError> {
-        Ok(self.host.report().await)
+        let (report, mesh) = tokio::join!(self.host.report(), self.host.mesh_row());
+        Ok(Report { mesh, ..report })
     }
 
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError> {
@@ -213,6 +215,7 @@ impl Applier for LocalApplier {
             tracing::info!(role = %caller.role, serial = caller.serial, ?mode, "apply");
             let events = Events::to(events);
             let outcome = host.apply(order, &events).await?;
+            host.stand_in_mesh().await;
             let report = Box::new(host.report().await);
             events.finish(ApplyEvent::Finished { outcome, report }).await;
             Ok(())

@@ -5,6 +5,7 @@
 //! tunnel     requests to the local nats-server for callers         probe        which host:port can be reached
 //! monitor    /varz and /healthz on loopback                        served_leaf  the certificate a port serves
 //! resolver   account JWTs of the local nats-server                 held_ports   answers while a server is held
+//! login      the agent's own users at the local nats-server       mesh         which other servers it reaches
 //! peers      newer claims from neighbours, every minute            local        `status` and `diff` on the host
 //! ```
 //!
@@ -20,6 +21,8 @@ pub mod claim;
 pub mod held_ports;
 pub mod listener;
 pub mod local;
+pub mod login;
+pub mod mesh;
 pub mod monitor;
 pub mod network;
 pub mod peers;

@@ -6,14 +6,14 @@
 //! so nothing crosses these borders but plain data. What the front says may hold or roll back a change, never
 //! authorise one: signatures are checked by the applier itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use host_state::observed::{ClaimsObserved, RunningObserved};
-use host_state::report::{ApplyEvent, Report};
+use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{Plan, SignedSection};
 use identity::{HostKeys, HostNames, Role, Trust};
 use tokio::sync::{mpsc, watch};
@@ -257,9 +257,28 @@ pub trait ServerView: Send + Sync + 'static {
     async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String>;
     /// Answers on these ports while the server is held, so that others can test reachability; an empty list lets go.
     async fn hold_ports(&self, ports: &[SocketAddr]) -> BTreeMap<SocketAddr, Result<(), String>>;
+    /// Answers the mesh probes of other hosts at this post from now on, until told otherwise; `None` lets go of it.
+    /// Returns at once. The same post again changes nothing.
+    async fn answer_probes(&self, post: Option<MeshPost>);
+    /// Which other servers are reached from the post, at most ten seconds old; absent without one, or while the
+    /// agent cannot log in. Takes 2.5 s at the longest.
+    async fn mesh_row(&self) -> Option<MeshRow>;
 }
 
-/// How to reach the local nats-server as the agent's system user.
+/// Where this host stands in the mesh of all servers.
+#[derive(Debug, Clone)]
+pub struct MeshPost {
+    /// This host, by which name others probe it.
+    pub host: String,
+    /// Every other host whose server this one must reach.
+    pub others: BTreeSet<String>,
+    /// The local server as the agent's system user.
+    pub system: LocalServer,
+    /// The same as the agent's probe user.
+    pub probe: LocalServer,
+}
+
+/// How to reach the local nats-server as one of the agent's users.
 #[derive(Debug, Clone)]
 pub struct LocalServer {
     /// Client listener.
@@ -268,8 +287,8 @@ pub struct LocalServer {
     pub address: IpAddr,
     /// Host CA certificate, PEM.
     pub host_ca_pem: String,
-    /// JWT of the agent's system user.
+    /// JWT of the user.
     pub user_jwt: String,
-    /// Key of the agent's system user. Redacted by its own type.
+    /// Key of the user. Redacted by its own type.
     pub user_key: Arc<identity::Nkey>,
 }

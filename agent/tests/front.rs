@@ -7,6 +7,8 @@ mod claim;
 mod listener;
 #[path = "front/local.rs"]
 mod local;
+#[path = "front/mesh.rs"]
+mod mesh;
 #[path = "front/nats.rs"]
 mod nats;
 #[path = "front/peers.rs"]

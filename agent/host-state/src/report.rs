@@ -1,6 +1,6 @@
 //! What an agent answers: one type for the wire, for `nats-agent status --json` and for Terraform's diagnostics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct Report {
     pub drift: Vec<Drift>,
     /// What apply cannot.
     pub findings: Vec<Finding>,
+    /// Which other servers this one reaches. Absent while no server runs, while the agent cannot log in to it, and in
+    /// the report that ends an apply.
+    pub mesh: Option<MeshRow>,
     /// Certificates of this host, by name (`issuer`, `leaf`).
     pub certificates: BTreeMap<String, CertificateStatus>,
     /// Seconds since 1970 when this was seen, by the host's clock.
@@ -95,6 +98,19 @@ pub struct ServerStatus {
     pub digest: Option<String>,
     /// Seconds since 1970 when it was started.
     pub started_at: i64,
+}
+
+/// One host's row of the mesh: which other servers its own server reaches, at most ten seconds ago.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeshRow {
+    /// Hosts whose server did not answer through the system account.
+    pub system_missing: BTreeSet<String>,
+    /// Hosts whose agent, behind its own server, did not answer through the probe account.
+    pub probe_missing: BTreeSet<String>,
+    /// How many hosts were tried in each account: every other one of the supercluster, or of the cluster where it
+    /// has no gateway.
+    pub probed: u32,
 }
 
 /// One certificate.

@@ -180,6 +180,15 @@ impl Host {
         }
     }
 
+    /// How to reach it as the agent's probe user.
+    pub(super) fn local_probe(&self, target: &Target) -> LocalServer {
+        LocalServer {
+            user_jwt: target.cluster.users.probe_jwt.clone(),
+            user_key: Arc::new(self.secret.probe_user().clone()),
+            ..self.local_server(target)
+        }
+    }
+
     /// Tells the front which certificate to serve.
     pub(super) fn serve_leaf(&self, leaf: &Leaf) {
         let key = PrivateKeyPem::new(self.secret.leaf_key_pem());

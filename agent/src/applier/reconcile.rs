@@ -37,6 +37,8 @@ struct Clock {
     sweep: Instant,
     start: Instant,
     pause: Duration,
+    /// The server whose post in the mesh the front holds; absent when none ran.
+    in_mesh: Option<u32>,
 }
 
 /// Runs until it is dropped. `started` is the work lock, held since before anybody could ask for a change.
@@ -46,7 +48,8 @@ pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<(
     // Also under an unreadable ledger, which nothing else is done with.
     host.renew_certificate().await;
     drop(started);
-    let mut clock = Clock { sweep: Instant::now() + SWEEP_INTERVAL, start: Instant::now(), pause: BACK_OFF };
+    let (sweep, start) = (Instant::now() + SWEEP_INTERVAL, Instant::now());
+    let mut clock = Clock { sweep, start, pause: BACK_OFF, in_mesh: None };
     loop {
         tokio::time::sleep(TICK).await;
         host.refresh_claim();
@@ -72,6 +75,11 @@ impl Host {
         }
         if self.server().is_some_and(|server| !server.is_running()) && Instant::now() >= clock.start {
             self.server_ended(clock).await;
+        }
+        let runs = self.running_server().map(|server| server.facts().pid);
+        if clock.in_mesh != runs {
+            clock.in_mesh = runs;
+            self.stand_in_mesh().await;
         }
         if Instant::now() >= clock.sweep {
             clock.sweep = Instant::now() + SWEEP_INTERVAL;

@@ -17,7 +17,7 @@ use crate::parts::firewall;
 use crate::parts::tls::{self, Leaf};
 
 impl Host {
-    /// A fresh sweep. Drift is measured against what was confirmed; before anything was, against what was taken in.
+    /// A fresh sweep, without the mesh, which others are needed for. Drift is measured against what was confirmed; before anything was, against what was taken in.
     pub(super) async fn report(&self) -> Report {
         let mut findings: Vec<Finding> = self.notes().into_iter().collect();
         let contents = self.ledger.read().unwrap_or_else(|unreadable| {
@@ -57,13 +57,14 @@ impl Host {
             server: server_status(&process, sight.as_ref()),
             drift,
             findings,
+            mesh: None,
             certificates: self.certificates(),
             observed_at: now().unix_timestamp(),
         }
     }
 
     /// Those sections of a damaged ledger that can be read: they are shown, nothing is done with them.
-    fn readable_contents(&self) -> Contents {
+    pub(super) fn readable_contents(&self) -> Contents {
         let readable = |kind| match self.ledger.section(kind) {
             Kept::Valid(entry) => Some(entry),
             Kept::Missing | Kept::Unreadable { .. } => None,

@@ -1,8 +1,9 @@
 //! A report as text for people. Pure; the JSON form of `--json` is the report itself.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use host_state::report::{CertificateStatus, Report, RunStatus};
+use host_state::report::{CertificateStatus, MeshRow, Report, RunStatus};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,9 +23,9 @@ pub(crate) fn status(report: &Report) -> String {
         server,
         drift,
         findings,
+        mesh,
         certificates,
         observed_at,
-        ..
     } = report;
     let mut text = String::new();
     match claim {
@@ -49,6 +50,9 @@ pub(crate) fn status(report: &Report) -> String {
     }
     if let Some(rendition) = rendition {
         line(&mut text, "rendition", &rendition.to_string());
+    }
+    if let Some(mesh) = mesh {
+        line(&mut text, "mesh", &mesh_text(mesh));
     }
     for (kind, section) in sections {
         let confirmed = match section.confirmed {
@@ -98,6 +102,17 @@ fn run_text(run: RunStatus) -> &'static str {
         RunStatus::Running => "running",
         RunStatus::Stopped => "released, but not running",
     }
+}
+
+fn mesh_text(mesh: &MeshRow) -> String {
+    let MeshRow { system_missing, probe_missing, probed } = mesh;
+    let missing = |hosts: &BTreeSet<String>, account: &str| {
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+        (!hosts.is_empty()).then(|| format!("does not reach {} in the {account} account", hosts.join(", ")))
+    };
+    let told = [missing(system_missing, "system"), missing(probe_missing, "probe")];
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    if told.is_empty() { format!("reaches all {probed} others") } else { told.join("; ") }
 }
 
 fn certificate_text(certificate: &CertificateStatus) -> String {
@@ -168,6 +183,7 @@ mod tests {
                 problem: "it is not mounted".to_owned(),
                 remedy: "mount it".to_owned(),
             }],
+            mesh: Some(MeshRow { probed: 8, ..MeshRow::default() }),
             certificates: [(
                 "leaf".to_owned(),
                 CertificateStatus {
@@ -194,6 +210,7 @@ nats-server   2.15.1, process 4711, since 2024-10-04T00:00:00Z
 digest        sha256:ab
 meta lineage  aa (formed)
 rendition     8
+mesh          reaches all 8 others
 cluster       generation 3, confirmed, of `nats_cluster/east`, written by `ci@runner-7`
 claims        generation 9, not confirmed, of `nats_cluster/east`, written by `ci@runner-7`
 leaf          serial 0a, until 2024-11-03T00:00:00Z, due for renewal 2024-10-24T00:00:00Z
@@ -201,6 +218,20 @@ drift         1 difference that apply removes
 findings      1 thing to look at
 observed      2024-10-05T00:00:00Z";
         assert_eq!(status(&report()), expected);
+    }
+
+    #[test]
+    fn a_hole_in_the_mesh_is_named() {
+        let hosts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let row = MeshRow {
+            system_missing: hosts(&["west-1"]),
+            probe_missing: hosts(&["east-2", "west-1"]),
+            probed: 8,
+        };
+        assert_eq!(
+            mesh_text(&row),
+            "does not reach `west-1` in the system account; does not reach `east-2`, `west-1` in the probe account"
+        );
     }
 
     #[test]

@@ -2,27 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::report::MeshRow;
 
 use crate::front::held_ports::HeldPorts;
+use crate::front::login::SystemLogin;
+use crate::front::mesh::Mesh;
 use crate::front::resolver::Resolver;
 use crate::front::{monitor, served_leaf};
-use crate::roles::{AgentSettings, LocalServer, ServerView};
+use crate::roles::{AgentSettings, LocalServer, MeshPost, ServerView};
 
 /// Looks at the local nats-server and holds its ports while it may not start. One for the life of the process.
 #[derive(Debug)]
 pub struct Network {
     resolver: Resolver,
     held: HeldPorts,
+    mesh: Mesh,
 }
 
 impl Network {
     /// Opens nothing yet.
     #[must_use]
     pub fn new(settings: &AgentSettings) -> Network {
-        Network { resolver: Resolver::new(&settings.state_dir), held: HeldPorts::default() }
+        let login = Arc::new(SystemLogin::default());
+        Network {
+            resolver: Resolver::new(&settings.state_dir, Arc::clone(&login)),
+            held: HeldPorts::default(),
+            mesh: Mesh::new(login),
+        }
     }
 }
 
@@ -51,5 +61,13 @@ impl ServerView for Network {
 
     async fn hold_ports(&self, ports: &[SocketAddr]) -> BTreeMap<SocketAddr, Result<(), String>> {
         self.held.hold(ports).await
+    }
+
+    async fn answer_probes(&self, post: Option<MeshPost>) {
+        self.mesh.take(post).await;
+    }
+
+    async fn mesh_row(&self) -> Option<MeshRow> {
+        self.mesh.row().await
     }
 }

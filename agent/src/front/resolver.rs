@@ -15,13 +15,10 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use futures_util::StreamExt;
 use host_state::layout;
@@ -30,9 +27,8 @@ use identity::AccountPublicKey;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
-use tokio::sync::Mutex;
 
-use crate::front::server_tls;
+use crate::front::login::{LoginError, SystemLogin};
 use crate::roles::LocalServer;
 
 /// Every server has one.
@@ -41,8 +37,6 @@ const LIST_SUBJECT: &str = "$SYS.REQ.CLAIMS.LIST";
 const UPDATE_SUBJECT: &str = "$SYS.REQ.CLAIMS.UPDATE";
 /// Longest time for an answer of the local server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest time for connecting.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest account JWT that is read, in bytes. Source: nats-server 2.15.1, 1 MiB is the largest payload by default,
 /// so no larger one can have been pushed to a server that keeps it.
 const MAX_JWT_BYTES: u64 = 8 * 1024 * 1024;
@@ -50,18 +44,9 @@ const MAX_JWT_BYTES: u64 = 8 * 1024 * 1024;
 /// Why the resolver could not be asked or told.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolverError {
-    /// TLS cannot be prepared.
-    #[error("cannot prepare TLS to the local nats-server")]
-    Tls(#[source] server_tls::ServerTlsError),
     /// Cannot log in.
-    #[error("cannot connect to the local nats-server at `{client}` as the agent's system user")]
-    Connect {
-        /// Where.
-        client: SocketAddr,
-        /// Why.
-        #[source]
-        source: async_nats::ConnectError,
-    },
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// The request could not be sent.
     #[error("cannot ask the local nats-server `{subject}`")]
     Send {
@@ -102,20 +87,11 @@ pub enum ResolverError {
     },
 }
 
-/// The system user's connection to the local nats-server, kept between questions: a new one would cost a handshake
-/// for each of hundreds of accounts.
+/// Asks as the agent's system user.
 #[derive(Debug)]
 pub struct Resolver {
     directory: PathBuf,
-    connection: Mutex<Option<Kept>>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    client_address: SocketAddr,
-    user_jwt: String,
-    host_ca_pem: String,
-    client: Client,
+    login: Arc<SystemLogin>,
 }
 
 /// An answer and who gave it.
@@ -141,8 +117,8 @@ struct AnswerError {
 impl Resolver {
     /// For the server that runs with `state_dir`. Connects only when asked something.
     #[must_use]
-    pub fn new(state_dir: &Path) -> Resolver {
-        Resolver { directory: state_dir.join(layout::RESOLVER), connection: Mutex::new(None) }
+    pub fn new(state_dir: &Path, login: Arc<SystemLogin>) -> Resolver {
+        Resolver { directory: state_dir.join(layout::RESOLVER), login }
     }
 
     /// The accounts of this server. Preloaded ones, such as the system account, are among them.
@@ -189,7 +165,7 @@ impl Resolver {
         subject: &'static str,
         payload: Vec<u8>,
     ) -> Result<Answer, ResolverError> {
-        let client = self.connected(server).await?;
+        let client = self.login.connected(server).await?;
         let info = client.server_info();
         let send = |source: Box<dyn std::error::Error + Send + Sync>| ResolverError::Send { subject, source };
         let inbox = client.new_inbox();
@@ -215,51 +191,6 @@ impl Resolver {
         };
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, ours).await.ok().flatten();
         answer.ok_or_else(|| ResolverError::NoAnswer { server: info.server_name, subject })
-    }
-
-    /// The kept connection while it is one to this server as this user, else a new one.
-    async fn connected(&self, server: &LocalServer) -> Result<Client, ResolverError> {
-        let LocalServer { client, address, host_ca_pem, user_jwt, user_key } = server;
-        let mut kept = self.connection.lock().await;
-        if let Some(kept) = kept.as_ref() {
-            let same = kept.client_address == *client
-                && kept.user_jwt == *user_jwt
-                && kept.host_ca_pem == *host_ca_pem
-                && kept.client.connection_state() == State::Connected;
-            if same {
-                return Ok(kept.client.clone());
-            }
-        }
-        *kept = None;
-        let tls = server_tls::verified(host_ca_pem, *address).map_err(ResolverError::Tls)?;
-        let (jwt, key) = (user_jwt.clone(), Arc::clone(user_key));
-        let options = ConnectOptions::with_auth_callback(move |nonce| {
-            let (jwt, key) = (jwt.clone(), Arc::clone(&key));
-            async move {
-                let mut auth = async_nats::Auth::new();
-                auth.jwt = Some(jwt);
-                auth.signature = Some(key.sign(&nonce).to_vec());
-                Ok(auth)
-            }
-        });
-        // One attempt, then it is given up: the next sweep connects anew, so a stopped server costs nothing.
-        let connected = options
-            .name("nats-agent")
-            .require_tls(true)
-            .tls_client_config(tls)
-            .ignore_discovered_servers()
-            .max_reconnects(1)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .connect(format!("tls://{client}"))
-            .await
-            .map_err(|source| ResolverError::Connect { client: *client, source })?;
-        *kept = Some(Kept {
-            client_address: *client,
-            user_jwt: user_jwt.clone(),
-            host_ca_pem: host_ca_pem.clone(),
-            client: connected.clone(),
-        });
-        Ok(connected)
     }
 }
 
@@ -331,7 +262,8 @@ mod tests {
             user_jwt: "x.y.z".to_owned(),
             user_key: Arc::new(identity::Nkey::from_seed_bytes(identity::NkeyKind::User, &[7; 32])),
         };
-        let ClaimsObserved::Silent { reason } = Resolver::new(Path::new("/nowhere")).claims(&server).await
+        let ClaimsObserved::Silent { reason } =
+            Resolver::new(Path::new("/nowhere"), Arc::default()).claims(&server).await
         else {
             panic!("somebody answered");
         };

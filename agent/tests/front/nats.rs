@@ -11,7 +11,7 @@ use host_state::observed::RunningObserved;
 use identity::{Authority, HostSecret, HostSeeds, Jwt, mint_leaf};
 use nats_agent::front::monitor;
 use nats_agent::front::tunnel::Target;
-use nats_agent::roles::LocalServer;
+use nats_agent::roles::{LocalServer, MeshPost};
 use serde_json::json;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -40,7 +40,9 @@ pub(crate) struct Server {
     pub(crate) address: IpAddr,
     pub(crate) secret: HostSecret,
     host_ca_pem: String,
+    name: String,
     system_jwt: Jwt,
+    probe_jwt: Jwt,
 }
 
 impl Drop for Server {
@@ -93,9 +95,10 @@ impl Server {
             .unwrap();
         let host = name.parse().unwrap();
         let system_jwt = authority.system_user_jwt(&host, &secret.keys().system_user, now, now + HOUR);
+        let probe_jwt = authority.probe_user_jwt(&host, &secret.keys().probe_user, now, now + HOUR);
+        let (name, address) = (name.to_owned(), address.parse().unwrap());
         let host_ca_pem = trust.host_ca_bundle();
-        let server =
-            Server { child, state, address: address.parse().unwrap(), secret, host_ca_pem, system_jwt };
+        let server = Server { child, state, address, secret, host_ca_pem, name, system_jwt, probe_jwt };
         server.wait().await;
         server
     }
@@ -129,6 +132,24 @@ impl Server {
             user_jwt: self.system_jwt.as_str().to_owned(),
             user_key: Arc::new(self.secret.system_user().clone()),
         }
+    }
+
+    /// Its agent's place in a mesh of `hosts`, itself among them.
+    pub(crate) fn post(&self, hosts: &[&str]) -> MeshPost {
+        let probe = LocalServer {
+            user_jwt: self.probe_jwt.as_str().to_owned(),
+            user_key: Arc::new(self.secret.probe_user().clone()),
+            ..self.local()
+        };
+        let others = hosts.iter().filter(|host| **host != self.name).map(|host| (*host).to_owned());
+        MeshPost { host: self.name.clone(), others: others.collect(), system: self.local(), probe }
+    }
+
+    /// Stops it from doing anything while its connections stay open, or lets it go on.
+    pub(crate) fn freeze(&self, is_frozen: bool) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let signal = if is_frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// The leaf it was started with.

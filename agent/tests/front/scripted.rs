@@ -120,6 +120,7 @@ impl Scripted {
             server: None,
             drift: self.drift.lock().unwrap().clone(),
             findings: Vec::new(),
+            mesh: None,
             certificates: BTreeMap::new(),
             observed_at: 1_700_000_000,
         }

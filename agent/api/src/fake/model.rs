@@ -12,7 +12,7 @@ use host_state::observed::{
     BinaryObserved, ClaimObserved, ClaimsObserved, Observed, ProcessObserved, RunningObserved, StoreFile,
     StoreMark, StoreObserved,
 };
-use host_state::report::{ClaimStatus, Report, RunStatus, SectionStatus, ServerStatus};
+use host_state::report::{ClaimStatus, MeshRow, Report, RunStatus, SectionStatus, ServerStatus};
 use host_state::{Desired, Plan, SignedSection};
 use nats_config::ServerConfig;
 
@@ -234,6 +234,7 @@ impl Model {
             }),
             drift: script.drift.clone(),
             findings: script.findings.clone(),
+            mesh: self.running.is_some().then(MeshRow::default),
             certificates: BTreeMap::new(),
             observed_at: now,
         }
