@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use host_state::document::{ClaimEntry, ClaimsSection};
 use host_state::merge::{ClaimChange, merge_claims, next_issued_at};
-use identity::{AccountClaims, AccountName, Authority, Trust, decode_account};
+use identity::{AccountClaims, AccountName, Authority, Revoked, Trust, UserName, decode_account};
 use tfplug::Diagnostic;
 
 /// One account as the claims section holds it.
@@ -14,6 +14,36 @@ pub struct Account {
     pub claims: AccountClaims,
     /// What the person declared that no JWT can hold; null when there is nothing.
     pub declared: serde_json::Value,
+}
+
+/// Key in [`Account::declared`]: generation of each user that was destroyed, by name.
+const RETIRED_USERS: &str = "retired_users";
+
+impl Account {
+    /// Takes a user away and remembers its generation, whose credentials may still be out there.
+    pub fn retire(&mut self, user: &UserName) {
+        let Some(scope) = self.claims.scopes.remove(user) else { return };
+        if !self.declared.is_object() {
+            self.declared = serde_json::json!({});
+        }
+        let latest = self.retired(user).map_or(scope.generation, |before| before.max(scope.generation));
+        self.declared[RETIRED_USERS][user.as_str()] = latest.into();
+    }
+
+    /// The last generation of a user of this name that was destroyed; absent when none was.
+    #[must_use]
+    pub fn retired(&self, user: &UserName) -> Option<u32> {
+        let generation = self.declared.get(RETIRED_USERS)?.get(user.as_str())?.as_u64()?;
+        u32::try_from(generation).ok()
+    }
+
+    /// Replaces what was declared of the account itself; who was retired stays.
+    pub fn declare(&mut self, mut declared: serde_json::Value) {
+        if let Some(retired) = self.declared.get(RETIRED_USERS) {
+            declared[RETIRED_USERS] = retired.clone();
+        }
+        self.declared = declared;
+    }
 }
 
 /// What an account is to become.
@@ -120,7 +150,15 @@ fn apply(
     let (Account { claims, declared }, tombstone) = match change(current.as_ref())? {
         Wanted::Unchanged => return Ok(None),
         Wanted::Account(wanted) if current.as_ref() == Some(&wanted) => return Ok(None),
-        Wanted::Account(wanted) => (*wanted, false),
+        Wanted::Account(mut wanted) => {
+            // What was handed out before the account was deleted stays refused when it is made anew.
+            if let Some(entry) = section.and_then(|section| section.accounts.get(key.as_str()))
+                && entry.tombstone
+            {
+                wanted.claims.revocations.insert(Revoked::All, entry.issued_at);
+            }
+            (*wanted, false)
+        }
         Wanted::Tombstone if current.is_none() => return Ok(None),
         Wanted::Tombstone => {
             let claims = AccountClaims::tombstone(account.clone(), key.clone(), issued_at);
@@ -220,6 +258,34 @@ mod tests {
         assert!(second.accounts.values().all(|entry| entry.tombstone));
         assert_eq!(read(&authority, &second, "orders"), None);
         assert!(revise(&authority, Some(&second), &[delete], 3000).section.is_none());
+    }
+
+    #[test]
+    fn what_was_handed_out_before_a_deletion_stays_refused() {
+        let authority = authority();
+        let edits = [create(&authority, "orders"), add_user(&authority, "orders", "service")];
+        let first = revise(&authority, None, &edits, 1000).section.unwrap();
+        let service: UserName = "service".parse().unwrap();
+        let retire = {
+            let service = service.clone();
+            Edit::new(name("orders"), move |current| {
+                let mut account = current.cloned().unwrap();
+                account.retire(&service);
+                Ok(Wanted::Account(Box::new(account)))
+            })
+        };
+        let second = revise(&authority, Some(&first), &[retire], 2000).section.unwrap();
+        let account = read(&authority, &second, "orders").unwrap();
+        assert_eq!((account.retired(&service), account.claims.scopes.len()), (Some(1), 0));
+        let mut declared_again = account.clone();
+        declared_again.declare(serde_json::json!({"system": "acme/other"}));
+        assert_eq!(declared_again.retired(&service), Some(1));
+
+        let delete = Edit::new(name("orders"), |_| Ok(Wanted::Tombstone));
+        let third = revise(&authority, Some(&second), &[delete], 3000).section.unwrap();
+        let fourth = revise(&authority, Some(&third), &[create(&authority, "orders")], 4000).section.unwrap();
+        let revocations = read(&authority, &fourth, "orders").unwrap().claims.revocations;
+        assert_eq!(revocations.get(&Revoked::All), Some(&3000));
     }
 
     #[test]

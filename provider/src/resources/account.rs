@@ -202,10 +202,12 @@ fn edit(authority: &Authority, declared: &Declared, id: &AccountId) -> Edit {
         .collect();
     let kept = declared.to_json();
     Edit::new(id.account.clone(), move |current| {
-        let mut claims = current.map_or_else(|| fresh.clone(), |account| account.claims.clone());
-        claims.limits = fresh.limits.clone();
-        claims.signing_keys = signing_keys.clone();
-        Ok(Wanted::Account(Box::new(Account { claims, declared: kept.clone() })))
+        let new = || Account { claims: fresh.clone(), declared: serde_json::Value::Null };
+        let mut account = current.cloned().unwrap_or_else(new);
+        account.claims.limits = fresh.limits.clone();
+        account.claims.signing_keys = signing_keys.clone();
+        account.declare(kept.clone());
+        Ok(Wanted::Account(Box::new(account)))
     })
 }
 

@@ -6,7 +6,7 @@ mod schema;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use identity::UserScope;
+use identity::{UserName, UserScope};
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, Diagnostic, Diagnostics, Failure, ImportRequest,
     Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse, Resource, Schema,
@@ -41,6 +41,12 @@ impl UserResource {
         let (user, whose) = (id.user.clone(), account.clone());
         let edit = Edit::new(account.account.clone(), move |current| {
             let mut account = current.cloned().ok_or_else(|| no_account(&whose))?;
+            let is_new = !account.claims.scopes.contains_key(&user);
+            if let Some(retired) =
+                account.retired(&user).filter(|retired| is_new && *retired >= scope.generation)
+            {
+                return Err(came_back(&whose, &user, retired));
+            }
             account.claims.scopes.insert(user.clone(), scope.clone());
             Ok(Wanted::Account(Box::new(account)))
         });
@@ -107,7 +113,7 @@ impl Resource for UserResource {
         let user = id.user.clone();
         let edit = Edit::new(id.account.account.clone(), move |current| {
             let Some(mut account) = current.cloned() else { return Ok(Wanted::Unchanged) };
-            account.claims.scopes.remove(&user);
+            account.retire(&user);
             Ok(Wanted::Account(Box::new(account)))
         });
         let diagnostics = self.claims.write(&id.account.authority, edit).await?;
@@ -146,6 +152,19 @@ fn whole(block: &Value) -> Result<(Declared, UserId), Failure> {
     }
     let id = declared.id.clone().ok_or_else(|| Failure::new("Account or name is not known", ""))?;
     Ok((declared, id))
+}
+
+/// A destroyed user is out for good: its name may be used again, its keys may not.
+fn came_back(account: &super::natural_id::AccountId, user: &UserName, retired: u32) -> Diagnostic {
+    let next = retired.saturating_add(1);
+    Diagnostic::error(
+        format!("User `{account}/{user}` was destroyed before"),
+        format!(
+            "Credentials of its generation {retired} may still be out there and would be let in again. Set \
+             `generation = {next}`: new credentials are minted under it, the old ones stay refused."
+        ),
+    )
+    .at(Path::root("generation"))
 }
 
 fn no_account(account: &super::natural_id::AccountId) -> Diagnostic {
