@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use identity::ClientIdentity;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
@@ -92,9 +93,12 @@ impl Attempt {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyServer));
         let mut config = match &self.identity {
-            Some(identity) => builder
-                .with_client_auth_cert(identity.chain.clone(), private_key(&identity.key))
-                .map_err(io::Error::other)?,
+            // Not checked for key and certificate to belong together: that is the agent's to find out.
+            Some(identity) => {
+                let key = crypto.key_provider.load_private_key(private_key(&identity.key));
+                let pair = CertifiedKey::new(identity.chain.clone(), key.map_err(io::Error::other)?);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols.clone_from(&self.alpn);

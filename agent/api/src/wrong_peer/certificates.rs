@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use identity::{
-    Authority, CertificatePem, ClientIdentity, Generations, HostKeys, PublicKeyInfo, Role, RootKey, mint_leaf,
+    Authority, AuthorityName, CertificatePem, ClientIdentity, Generations, HostKeys, PublicKeyInfo, Role,
+    RootKey, mint_leaf,
 };
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PublicKeyData, SanType};
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -16,9 +18,24 @@ const HOST: &str = "wrong-peer";
 
 /// An authority of the same name and another root key.
 pub(super) fn stranger(authority: &Authority) -> Authority {
+    of_another_root(authority.name().clone())
+}
+
+/// An authority of another name and another root key.
+pub(super) fn another() -> Authority {
+    of_another_root("another".parse().expect("a good name"))
+}
+
+fn of_another_root(name: AuthorityName) -> Authority {
     let root =
         RootKey::from_bytes(std::array::from_fn(|index| 200 - index as u8)).expect("not one byte repeated");
-    Authority::derive(&root, authority.name().clone(), Generations::default()).expect("first generations")
+    Authority::derive(&root, name, Generations::default()).expect("first generations")
+}
+
+/// A genuine certificate in the hands of somebody who has not got its key.
+pub(super) fn stolen(genuine: &ClientIdentity) -> ClientIdentity {
+    let key = KeyPair::generate().expect("ring has randomness");
+    ClientIdentity { chain: genuine.chain.clone(), key: Zeroizing::new(key.serialize_der()) }
 }
 
 fn params(authority: &Authority, role: Option<&Role>, names: Vec<SanType>) -> CertificateParams {
@@ -30,9 +47,9 @@ fn params(authority: &Authority, role: Option<&Role>, names: Vec<SanType>) -> Ce
 }
 
 /// Nobody signed it but itself.
-pub(super) fn self_signed(authority: &Authority, now: OffsetDateTime) -> ClientIdentity {
+pub(super) fn self_signed(authority: &Authority, role: &Role, now: OffsetDateTime) -> ClientIdentity {
     let key = KeyPair::generate().expect("ring has randomness");
-    let mut params = params(authority, Some(&Role::Operator), Vec::new());
+    let mut params = params(authority, Some(role), Vec::new());
     params.not_before = now - Duration::from_secs(60);
     params.not_after = now + Duration::from_secs(3600);
     let certificate = params.self_signed(&key).expect("plain parameters");
@@ -61,17 +78,48 @@ impl<'a> HostIssuer<'a> {
 
     /// A leaf of this issuer, for callers or for servers only.
     pub(super) fn caller(&self, role: Option<Role>, for_callers: bool) -> ClientIdentity {
+        self.forged(role, |params| {
+            if !for_callers {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            }
+        })
+    }
+
+    /// A leaf of this issuer for callers, after `change`.
+    pub(super) fn forged(
+        &self,
+        role: Option<Role>,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> ClientIdentity {
         let leaf = KeyPair::generate().expect("ring has randomness");
         let names = vec![SanType::DnsName(HOST.try_into().expect("ASCII"))];
         let mut params = params(self.authority, role.as_ref(), names);
         params.not_before = self.now - Duration::from_secs(60);
         params.not_after = self.now + Duration::from_secs(3600);
-        if !for_callers {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        }
+        change(&mut params);
         let issuer = Issuer::from_ca_cert_der(self.certificate.der(), &self.key).expect("an issuer of ours");
         let certificate = params.signed_by(&leaf, &issuer).expect("plain parameters");
         let chain = vec![certificate.into(), self.certificate.der().clone()];
+        ClientIdentity { chain, key: Zeroizing::new(leaf.serialize_der()) }
+    }
+
+    /// A leaf with two roles: that of a host, and the one that it would like to have.
+    pub(super) fn two_roles(&self) -> ClientIdentity {
+        let more = SanType::URI(Role::Operator.uri(self.authority.name()).try_into().expect("ASCII"));
+        self.forged(Some(Role::Peer), |params| params.subject_alt_names.push(more))
+    }
+
+    /// A leaf that a leaf of this issuer signed, as if it were an issuer too.
+    pub(super) fn below_a_leaf(&self) -> ClientIdentity {
+        let middle = self.caller(Some(Role::Peer), true);
+        let der = PrivatePkcs8KeyDer::from(middle.key.to_vec());
+        let key = KeyPair::try_from(&der).expect("a key of ours");
+        let leaf = KeyPair::generate().expect("ring has randomness");
+        let names = vec![SanType::DnsName(HOST.try_into().expect("ASCII"))];
+        let params = params(self.authority, Some(&Role::Peer), names);
+        let issuer = Issuer::from_ca_cert_der(&middle.chain[0], &key).expect("a certificate of ours");
+        let certificate = params.signed_by(&leaf, &issuer).expect("plain parameters");
+        let chain = std::iter::once(certificate.into()).chain(middle.chain).collect();
         ClientIdentity { chain, key: Zeroizing::new(leaf.serialize_der()) }
     }
 
