@@ -6,6 +6,8 @@
 //! # Current limitations
 //! The loopback rig shows everything but what needs a machine of its own: systemd units, nftables and mounts.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod rig;
 #[cfg(feature = "scenarios")]
 pub mod scenario;

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask <command>`. Reads the command line and nothing else.
 #![expect(clippy::print_stdout, reason = "what these commands find goes to the terminal")]
 
+mod bench;
 mod check_layers;
 mod docs;
 mod quickstart;
@@ -28,6 +29,11 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure release builds beside floors, print the figures and keep them in docs/performance.md.
+    Bench {
+        /// What to measure: `provider-start`, `agent-idle`, `plan`, `apply`. All when none is named.
+        names: Vec<String>,
+    },
     /// Check what may depend on what, that pure code stays pure, and how files are named and opened.
     CheckLayers,
     /// Write the reference pages of docs/ and the golden schema from the schema that the built provider shows.
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Tools => tools::run(),
         Command::Quickstart { keep } => quickstart::run(keep),
+        Command::Bench { names } => bench::run(&names),
         Command::CheckLayers => check_layers::run(),
         Command::Docs { check } => docs::run(check),
     };

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use acceptance_tests::rig::binaries;
 use acceptance_tests::{tools, workspace};
 use anyhow::{Context, Result, ensure};
 
@@ -12,11 +13,10 @@ use anyhow::{Context, Result, ensure};
 pub(crate) fn run(keep: bool) -> Result<()> {
     tools::nats_server()?;
     tools::terraform()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--locked", "--package", "acceptance-tests", "--bin", "quickstart", "--"]);
+    println!("==> Building the quickstart; the first time takes minutes");
+    let mut command = Command::new(binaries::build("quickstart")?);
     command.args(keep.then_some("--keep")).current_dir(workspace::root());
-    let status = command.status().context("cannot start cargo")?;
+    let status = command.status().context("cannot start the quickstart")?;
     ensure!(status.success(), "the quickstart ended with {status}");
     Ok(())
 }

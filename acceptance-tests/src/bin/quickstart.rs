@@ -119,7 +119,11 @@ impl Quickstart {
                     let reader = traffic::connect(sink, &credentials).await?;
                     traffic::read(&reader, &stream, MESSAGES).await
                 })?;
-                println!("    {MESSAGES} messages published at {}, read from {stream} at {}", source.name(), sink.name());
+                println!(
+                    "    {MESSAGES} messages published at {}, read from {stream} at {}",
+                    source.name(),
+                    sink.name()
+                );
             }
             Ok(())
         })
@@ -142,7 +146,8 @@ impl Quickstart {
         step("terraform plan: names the host and the setting", || {
             let plan = terraform.run(&["plan", "-input=false", "-no-color", "-detailed-exitcode"])?;
             ensure!(plan.outcome() == Outcome::Changed, "the plan does not show the drift:\n{}", plan.stdout);
-            let line = plan.stdout.lines().find(|line| line.contains(EDITED_HOST) && line.contains("max_payload"));
+            let line =
+                plan.stdout.lines().find(|line| line.contains(EDITED_HOST) && line.contains("max_payload"));
             println!("    {}", line.with_context(|| format!("no line names it:\n{}", plan.stdout))?.trim());
             Ok(())
         })?;

@@ -216,7 +216,8 @@ impl Host {
 
     /// The process id of its nats-server, as that wrote it; absent when none runs in the agent's state folder.
     pub fn server_pid(&self) -> Option<u32> {
-        let pid: u32 = fs::read_to_string(self.state_dir().join("nats-server.pid")).ok()?.trim().parse().ok()?;
+        let pid: u32 =
+            fs::read_to_string(self.state_dir().join("nats-server.pid")).ok()?.trim().parse().ok()?;
         // A number that is used again belongs to a process that works elsewhere.
         let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
         let is_alive = !fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") Z ");
@@ -229,7 +230,8 @@ impl Host {
     /// When the system refuses.
     pub fn kill_server(&self) -> Result<()> {
         match self.server_pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            Some(pid) => kill_process(pid, Signal::KILL).with_context(|| format!("kill nats-server of `{}`", self.name)),
+            Some(pid) => kill_process(pid, Signal::KILL)
+                .with_context(|| format!("kill nats-server of `{}`", self.name)),
             None => Ok(()),
         }
     }

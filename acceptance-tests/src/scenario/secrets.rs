@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use data_encoding::{BASE64, BASE64URL_NOPAD, BASE64_NOPAD, HEXLOWER};
+use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
 use hkdf::Hkdf;
 use nkeys::{KeyPair, KeyPairType};
 use sha2::Sha256;
@@ -189,7 +189,8 @@ mod tests {
             inner.extend(&bytes);
             inner.extend([9; 5]);
             assert!(secret.is_in(format!("x{}y", BASE64.encode(&inner)).as_bytes()), "skip {skip}");
-            let twice = BASE64.encode(format!("{}{{\"k\":\"{}\"}}", "a".repeat(skip), HEXLOWER.encode(&bytes)).as_bytes());
+            let twice = BASE64
+                .encode(format!("{}{{\"k\":\"{}\"}}", "a".repeat(skip), HEXLOWER.encode(&bytes)).as_bytes());
             assert!(secret.is_in(twice.as_bytes()), "twice, skip {skip}");
         }
         assert!(secret.is_in(&bytes));

@@ -86,7 +86,9 @@ impl Supercluster {
         collect(folder, &mut files)?;
         for host in self.fleet.hosts() {
             let own = host.state_dir();
-            files.extend([own.join("nats-server.log"), own.join("../agent.log")].into_iter().filter(|it| it.exists()));
+            files.extend(
+                [own.join("nats-server.log"), own.join("../agent.log")].into_iter().filter(|it| it.exists()),
+            );
         }
         Ok(files)
     }

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// What the conversation says.
 pub fn talk<T>(conversation: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(conversation)
 }
 
@@ -49,7 +50,10 @@ pub async fn publish(client: &async_nats::Client, subject: &str, count: u64) -> 
         let published = tokio::time::timeout(PATIENCE, async {
             context.publish(subject, format!("message {number}").into()).await?.await
         });
-        published.await.context("no acknowledgement in time")?.with_context(|| format!("message {number}"))?;
+        published
+            .await
+            .context("no acknowledgement in time")?
+            .with_context(|| format!("message {number}"))?;
     }
     Ok(())
 }

@@ -86,7 +86,8 @@ fn dependencies_run_one_way() {
 #[test]
 fn a_crate_may_name_itself_for_a_feature_of_its_tests() {
     let tree = Tree::new();
-    let manifest = "[features]\nfake = []\n[KIND]\nnats-agent-api = { workspace = true, features = [\"fake\"] }\n";
+    let manifest =
+        "[features]\nfake = []\n[KIND]\nnats-agent-api = { workspace = true, features = [\"fake\"] }\n";
     tree.manifest("nats-agent-api", "agent/api", &manifest.replace("KIND", "dev-dependencies"));
     assert_eq!(tree.findings(), [""; 0]);
 }
