@@ -1,18 +1,23 @@
 //! Deep health of a supercluster. `/healthz` says ok in at least five broken states, so we look for ourselves.
 //!
-//! [`ask`] collects what every server and the meta leader say; [`judge`] (pure) compares that with the topology.
-//! The same judgement gates a rollout and fills the `nats_supercluster` data source.
+//! [`ask`] collects what every server, the meta leader and every agent say; [`judge`] (pure) compares that with the
+//! topology. The same judgement gates a rollout and fills the `nats_supercluster` data source. What agents tell of their
+//! hosts ([`ServerHealth::told`]) does not keep a gate shut: a rollout may be just what removes it.
 
 mod ask;
 mod judge;
 mod seen;
+mod told;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tfplug::Diagnostic;
+use tokio::time::Instant;
 
 pub use judge::judge;
 pub use seen::{JetStreamUse, MetaGroup, Replica, Seen, ServerSeen, StreamGroup, StreamSeen};
+pub use told::AgentSeen;
 
 use crate::agents::System;
 
@@ -55,15 +60,27 @@ impl Health {
     /// Whether nothing is wrong anywhere.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.problems.is_empty() && self.servers.values().all(|server| server.problems.is_empty())
+        self.all_problems().is_empty()
     }
 
     /// Everything that is wrong, the whole first, then each server's by its name.
     #[must_use]
     pub fn all_problems(&self) -> Vec<String> {
-        let of_servers = self.servers.iter().flat_map(|(name, server)| {
-            server.problems.iter().map(move |problem| format!("`{name}`: {problem}"))
-        });
+        self.told(ServerHealth::all_problems)
+    }
+
+    /// What is wrong with the running servers together, in the same order. Empty means that a change of one of them
+    /// is safe, whatever its agent tells of the host.
+    #[must_use]
+    pub fn running_problems(&self) -> Vec<String> {
+        self.told(|server| server.problems.iter())
+    }
+
+    fn told<'a, I: Iterator<Item = &'a String>>(&'a self, of: impl Fn(&'a ServerHealth) -> I) -> Vec<String> {
+        let of_servers = self
+            .servers
+            .iter()
+            .flat_map(|(name, server)| of(server).map(move |problem| format!("`{name}`: {problem}")));
         self.problems.iter().cloned().chain(of_servers).collect()
     }
 }
@@ -75,15 +92,50 @@ pub struct ServerHealth {
     pub cluster: String,
     /// What it said; absent when it did not answer.
     pub seen: Option<ServerSeen>,
-    /// What is wrong with it, each a sentence without full stop.
+    /// What is wrong with it among the others, each a sentence without full stop.
     pub problems: Vec<String>,
+    /// What is wrong with its host as the agent tells, or with the agent, in the same form.
+    pub told: Vec<String>,
 }
 
-/// Asks every server and judges.
+impl ServerHealth {
+    /// Everything that is wrong with it.
+    pub fn all_problems(&self) -> impl Iterator<Item = &String> {
+        self.problems.iter().chain(&self.told)
+    }
+}
+
+/// Asks every server and every agent, all at once and for three seconds at the longest, and judges.
 ///
 /// # Errors
-/// When no host lets us in at all; a server that stays silent is a problem in the answer, not an error.
+/// When no host lets us in at all; a server or agent that stays silent is a problem in the answer, not an error.
 pub async fn check(system: &System, expected: &ExpectedTopology) -> Result<Health, Diagnostic> {
-    let seen = ask::ask(system, expected).await?;
-    Ok(judge(expected, &seen))
+    let (seen, agents) = tokio::join!(ask::ask(system, expected), ask::ask_agents(system, expected));
+    Ok(judge(expected, &Seen { agents, ..seen? }))
+}
+
+/// How long [`check_twice`] looks, and its pause between two looks.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// As [`check`], but something wrong is looked at again until it is gone, for three seconds: an account that is being
+/// written reaches the servers a moment before their agents, and a server that just started has not probed the others.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_twice(system: &System, expected: &ExpectedTopology) -> Result<Health, Diagnostic> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let health = check(system, expected).await?;
+        if health.is_healthy() || Instant::now() >= deadline {
+            return Ok(health);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Who leads the meta group; absent when nobody does or nobody can be asked.
+pub async fn meta_leader(system: &System, expected: &ExpectedTopology) -> Option<String> {
+    let seen = ask::ask(system, expected).await.ok()?;
+    judge(expected, &seen).meta_leader
 }

@@ -24,7 +24,7 @@ impl Supercluster {
 
     async fn health(&self, id: &SystemId) -> Result<Health, Diagnostic> {
         let system = self.sessions.session()?.system(&id.authority).await?;
-        health::check(&system, &ExpectedTopology::of(&system)).await
+        health::check_twice(&system, &ExpectedTopology::of(&system)).await
     }
 }
 
@@ -72,7 +72,8 @@ impl DataSource for Supercluster {
             .description(
                 "The running system: each server, who leads, and health that looks deeper than `/healthz`: members of the meta \
                  group as their leader sees them, replicas of each stream as its leader sees them, routes and gateways against \
-                 what is declared. When nobody answers it says so in `problems` and with a warning; a plan never fails for it.",
+                 what is declared, every server reaching every other one in the system account and in a probe account, and \
+                 what each agent tells of certificates, accounts and the store of its host. When nobody answers it says so in `problems` and with a warning; a plan never fails for it.",
             )
             .attributes([
                 Attribute::string("system").required().description("Id of the `nats_gateway` or `nats_cluster`."),
@@ -132,7 +133,8 @@ fn unanswered(id: &SystemId, problem: &Diagnostic) -> Value {
 }
 
 fn server_state(name: &str, server: &ServerHealth, leads: bool) -> Value {
-    let ServerHealth { cluster, seen, problems } = server;
+    let problems: Vec<String> = server.all_problems().cloned().collect();
+    let ServerHealth { cluster, seen, problems: _, told: _ } = server;
     let seen = seen.as_ref();
     let jetstream = seen.and_then(|seen| seen.jetstream).map(|jetstream| {
         Value::object([
@@ -150,6 +152,6 @@ fn server_state(name: &str, server: &ServerHealth, leads: bool) -> Value {
         ("connections", seen.map(|seen| seen.connections).into()),
         ("meta_leader", leads.into()),
         ("jetstream", jetstream.unwrap_or(Value::Null)),
-        ("problems", problems.clone().into()),
+        ("problems", problems.into()),
     ])
 }

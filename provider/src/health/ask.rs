@@ -1,17 +1,20 @@
-//! Asks every server of the system through the tunnel, each question once to all.
+//! Asks every server of the system through the tunnel, each question once to all, and every agent for its report.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use identity::HostName;
 use nats_agent_api::Tunnel;
 use serde_json::json;
 use tfplug::Diagnostic;
 
-use super::ExpectedTopology;
 use super::seen::{Endpoint, Seen};
+use super::{AgentSeen, ExpectedTopology};
 use crate::agents::System;
 
-/// How long servers have to answer. Nine answer in 14 ms; a JSZ of 1,000 streams takes 0.2 s.
+/// How long servers and agents have to answer. Nine servers answer in 14 ms; a JSZ of 1,000 streams takes 0.2 s; an
+/// agent that misses others gives its first report after 2.5 s.
 const DEADLINE: Duration = Duration::from_secs(3);
 
 const QUESTIONS: [(Endpoint, &str); 4] = [
@@ -56,4 +59,28 @@ async fn question(
         )
     };
     (endpoint, replies.map_err(failed))
+}
+
+/// Every expected host's agent at once.
+pub(super) async fn ask_agents(system: &System, expected: &ExpectedTopology) -> BTreeMap<String, AgentSeen> {
+    let hosts = system.hosts.keys().filter(|host| expected.servers.contains_key(host.as_str()));
+    let answers = hosts.map(|host| async move { (host.to_string(), agent(system, host).await) });
+    join_all(answers).await.into_iter().collect()
+}
+
+async fn agent(system: &System, host: &HostName) -> AgentSeen {
+    let observed = async {
+        let agent = system.agent(host).await.map_err(|problem| {
+            let reason = problem.detail.trim_end_matches('.');
+            reason.strip_prefix(&format!("`{host}`: ")).unwrap_or(reason).to_owned()
+        })?;
+        agent.observe().await.map_err(|why| host_state::chain(&why))
+    };
+    match tokio::time::timeout(DEADLINE, observed).await {
+        Ok(Ok(observation)) => AgentSeen::of(&observation.report),
+        Ok(Err(reason)) => AgentSeen::Silent { reason },
+        Err(_late) => {
+            AgentSeen::Silent { reason: format!("it gave no report within {} s", DEADLINE.as_secs()) }
+        }
+    }
 }

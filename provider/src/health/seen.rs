@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-/// Everything that was answered, by server name.
+use super::told::AgentSeen;
+
+/// Everything that was answered, by server name, which is its host's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// `VARZ`.
@@ -22,6 +24,8 @@ pub struct Seen {
     pub inbound: BTreeMap<String, BTreeSet<String>>,
     /// `ROUTEZ`: servers that each server has a route to.
     pub routes: BTreeMap<String, BTreeSet<String>>,
+    /// Each host's agent, as far as it was asked.
+    pub agents: BTreeMap<String, AgentSeen>,
 }
 
 /// One server's `VARZ`.

@@ -22,8 +22,9 @@ pub struct GateError {
     pub problems: Vec<String>,
 }
 
-/// Returns when `expected` has been well for `settle` without a break, each declared server answering, the meta
-/// group whole and each stream's replicas current.
+/// Returns when `expected` has been well for `settle` without a break: each declared server answering and reaching
+/// every other one, the meta group whole and each stream's replicas current. Drift and findings of hosts, and an agent
+/// that is away, do not count: the rollout may be what removes them.
 ///
 /// # Errors
 /// When that does not happen within `bounds`.
@@ -38,12 +39,12 @@ pub async fn wait_well(
     loop {
         let (health, problems) = match health::check(system, expected).await {
             Ok(health) => {
-                let problems = health.all_problems();
+                let problems = health.running_problems();
                 (Some(health), problems)
             }
             Err(problem) => (None, vec![problem.detail]),
         };
-        match health.filter(Health::is_healthy) {
+        match health.filter(|_| problems.is_empty()) {
             Some(health) => {
                 let since = *well_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= settle {

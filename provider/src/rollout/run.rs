@@ -210,7 +210,7 @@ impl Conductor<'_> {
 
     async fn meta_leader(&self) -> Option<String> {
         let topology = crate::health::ExpectedTopology::of(self.system);
-        crate::health::check(self.system, &topology).await.ok()?.meta_leader
+        crate::health::meta_leader(self.system, &topology).await
     }
 
     /// One wave with its gates: who was changed, or who was, who failed and why.
