@@ -114,7 +114,7 @@ pub async fn check(system: &System, expected: &ExpectedTopology) -> Result<Healt
     Ok(judge(expected, &Seen { agents, ..seen? }))
 }
 
-/// How long [`check_twice`] looks, and its pause between two looks.
+/// How long [`check_patiently`] looks, and its pause between two looks.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -123,7 +123,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// As [`check`].
-pub async fn check_twice(system: &System, expected: &ExpectedTopology) -> Result<Health, Diagnostic> {
+pub async fn check_patiently(system: &System, expected: &ExpectedTopology) -> Result<Health, Diagnostic> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let health = check(system, expected).await?;

@@ -24,7 +24,7 @@ impl Supercluster {
 
     async fn health(&self, id: &SystemId) -> Result<Health, Diagnostic> {
         let system = self.sessions.session()?.system(&id.authority).await?;
-        health::check_twice(&system, &ExpectedTopology::of(&system)).await
+        health::check_patiently(&system, &ExpectedTopology::of(&system)).await
     }
 }
 
