@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::schema::{Attribute, Body, Function, NestedBlock, Provider, Schema};
 
+/// An object with more attributes than this is not written out in a table.
+const LARGE_OBJECT: usize = 4;
+
 /// What the schema has to say about one page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reference {
@@ -165,6 +168,10 @@ fn type_text(kind: &Value) -> String {
     match kind {
         Value::String(word) => word.clone(),
         Value::Array(parts) => match (parts.first().and_then(Value::as_str), parts.get(1)) {
+            // What is in a large one is told by its description; in a cell it would hide everything else.
+            (Some("object"), Some(Value::Object(attributes))) if attributes.len() > LARGE_OBJECT => {
+                "object".to_owned()
+            }
             (Some("object"), Some(Value::Object(attributes))) => {
                 let attributes: Vec<_> =
                     attributes.iter().map(|(name, kind)| format!("{name}: {}", type_text(kind))).collect();
