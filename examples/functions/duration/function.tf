@@ -1,0 +1,3 @@
+output "settle_seconds" {
+  value = provider::nats::duration("1h30m") # 5400
+}

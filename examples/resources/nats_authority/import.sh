@@ -1,0 +1,1 @@
+terraform import nats_authority.acme acme

@@ -1,0 +1,1 @@
+terraform import 'nats_cluster.this["east"]' acme/east

@@ -1,0 +1,1 @@
+terraform import nats_stream.orders acme/orders/ORDERS

@@ -1,0 +1,1 @@
+terraform import nats_user.service acme/orders/service
