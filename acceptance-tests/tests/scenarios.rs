@@ -2,7 +2,14 @@
 //!
 //! Each test lays out hosts of its own and shows one promise. They run one at a time, because each starts up to nine
 //! servers; the figures that a test shows are printed.
-#![cfg_attr(test, expect(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails, and figures are for people"))]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::print_stdout,
+        reason = "a panic is how a test fails, and figures are for people"
+    )
+)]
 
 #[path = "scenarios/drift.rs"]
 mod drift;

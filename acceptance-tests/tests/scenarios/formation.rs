@@ -13,7 +13,9 @@ fn nine_hosts_of_which_one_is_away_start_nothing_and_eight_form_when_it_is_marke
     }
     system.configuration["data"]["nats_supercluster"]["global"] =
         json!({ "system": "${nats_gateway.global.id}", "depends_on": ["nats_stream.orders"] });
-    for host in system.supercluster.fleet.hosts().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>() {
+    for host in
+        system.supercluster.fleet.hosts().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>()
+    {
         if host != AWAY {
             system.host_mut(&host).start().unwrap();
         }
@@ -34,7 +36,10 @@ fn nine_hosts_of_which_one_is_away_start_nothing_and_eight_form_when_it_is_marke
     let data = supercluster(&system);
     assert_eq!(data["meta_peers"], 8, "{data}");
     assert_eq!(data["healthy"], true, "{data}");
-    println!("marked absent: eight formed in {:?}, meta leader {} counts {}", applied.elapsed, data["meta_leader"], data["meta_peers"]);
+    println!(
+        "marked absent: eight formed in {:?}, meta leader {} counts {}",
+        applied.elapsed, data["meta_leader"], data["meta_peers"]
+    );
     system.plan_is_empty();
 
     let host = system.host_mut(AWAY);
@@ -50,7 +55,7 @@ fn nine_hosts_of_which_one_is_away_start_nothing_and_eight_form_when_it_is_marke
 
 #[test]
 fn two_formed_clusters_are_not_put_under_one_gateway_and_both_keep_their_streams() {
-    let mut system = System::lay_out(&[("east", 1), ("west", 1)]);
+    let mut system = System::lay_out(&[("east", 2), ("west", 2)]);
     let seeds = |system: &System, cluster: &str| -> Value {
         let hosts = system.hosts().iter().filter(|host| host.cluster() == cluster);
         hosts.map(|host| json!(host.agent_address().to_string())).collect()
@@ -66,7 +71,11 @@ fn two_formed_clusters_are_not_put_under_one_gateway_and_both_keep_their_streams
     }
     system.resource("nats_cluster", "west")["provider"] = json!("nats.west");
     system.resource("nats_account", "orders")["system"] = json!("${nats_cluster.east.id}");
-    for (kind, first, name) in [("nats_account", "orders", "shop"), ("nats_user", "service", "clerk"), ("nats_stream", "orders", "shop")] {
+    for (kind, first, name) in [
+        ("nats_account", "orders", "shop"),
+        ("nats_user", "service", "clerk"),
+        ("nats_stream", "orders", "shop"),
+    ] {
         let mut second = system.resource(kind, first).clone();
         second["provider"] = json!("nats.west");
         second["name"] = json!(name.to_uppercase());

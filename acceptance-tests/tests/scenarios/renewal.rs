@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_secs(120);
 
 #[test]
 fn an_edit_before_a_renewal_neither_goes_live_nor_stops_it() {
-    let system = System::running(&[("east", 1)]);
+    let system = System::running(&[("east", 2)]);
     let host = system.host("east-1");
     let current = host.state_dir().join("current");
     let (server, before) = (host.server_pid(), varz(host));
@@ -26,7 +26,9 @@ fn an_edit_before_a_renewal_neither_goes_live_nor_stops_it() {
     edit_configuration(&current.join("nats-server.json"));
     // The certificate comes to its renewal: the one that the agent keeps is replaced by one of the same keys that is due.
     let kept = Leaf::read(&host.state_dir()).unwrap().unwrap();
-    let secret = HostSecret::from_json(&fs::read_to_string(host.state_dir().join("host-secret.json")).unwrap()).unwrap();
+    let secret =
+        HostSecret::from_json(&fs::read_to_string(host.state_dir().join("host-secret.json")).unwrap())
+            .unwrap();
     let now = OffsetDateTime::now_utc();
     let short = mint_leaf(&secret, &kept.material.issuer, &kept.material.names, now, SHORT).unwrap();
     let due = Leaf { material: kept.material, certificate: short.leaf };
@@ -34,7 +36,10 @@ fn an_edit_before_a_renewal_neither_goes_live_nor_stops_it() {
     due.write(&Effects::default(), &host.state_dir()).unwrap();
 
     let what = "the renewed certificate on disk";
-    wait_until(what, Duration::from_secs(90), || Ok(fs::read_to_string(current.join("server.pem"))? != certificate)).unwrap();
+    wait_until(what, Duration::from_secs(90), || {
+        Ok(fs::read_to_string(current.join("server.pem"))? != certificate)
+    })
+    .unwrap();
     let after = wait_for("the reload", DEADLINE, || {
         let now = varz(host);
         Ok((now["config_load_time"] != before["config_load_time"]).then_some(now))
@@ -46,7 +51,10 @@ fn an_edit_before_a_renewal_neither_goes_live_nor_stops_it() {
     let text = fs::read_to_string(current.join("nats-server.json")).unwrap();
     assert!(!text.contains("2097152"), "the edit is still on disk");
     let log = fs::read_to_string(host.state_dir().join("../agent.log")).unwrap();
-    assert!(log.contains("max_payload"), "the undone edit is reported");
+    assert!(log.contains("`nats-server.json` had been edited"), "the undone edit is reported");
     system.plan_is_empty();
-    println!("renewed and reloaded without restart; `max_payload` stayed {}; the edit was undone and reported", after["max_payload"]);
+    println!(
+        "renewed and reloaded without restart; `max_payload` stayed {}; the edit was undone and reported",
+        after["max_payload"]
+    );
 }

@@ -36,5 +36,10 @@ fn no_secret_is_written_over_a_whole_life_with_every_log_on() {
     assert!(destroyed.files > running.files);
     let logged = std::fs::metadata(log).unwrap().len();
     assert!(logged > 100_000, "terraform logged only {logged} bytes");
-    println!("{} secrets in {} files, {} kB of trace logs among them: none found", running.secrets, destroyed.files, logged / 1000);
+    println!(
+        "{} secrets in {} files, {} kB of trace logs among them: none found",
+        running.secrets,
+        destroyed.files,
+        logged / 1000
+    );
 }

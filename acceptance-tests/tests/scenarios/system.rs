@@ -129,14 +129,17 @@ impl System {
         assert_ne!(run.outcome(), Outcome::Failed, "{run}");
         let shown = self.supercluster.terraform.show(Some("tfplan")).unwrap();
         let changes = shown["resource_changes"].as_array().cloned().unwrap_or_default();
-        let before = |change: &Value| (change["address"].as_str().unwrap().to_owned(), change["change"]["before"].clone());
+        let before = |change: &Value| {
+            (change["address"].as_str().unwrap().to_owned(), change["change"]["before"].clone())
+        };
         (run, changes.iter().map(before).collect())
     }
 
     /// What a plan to be run now would say has drifted, with what it would change.
     pub(crate) fn drift(&self) -> (Vec<Change>, Vec<String>) {
         let (run, before) = self.planned();
-        let lines = before.values().flat_map(|values| values["drift"].as_array().cloned().unwrap_or_default());
+        let lines =
+            before.values().flat_map(|values| values["drift"].as_array().cloned().unwrap_or_default());
         (run.changes, lines.map(|line| line.as_str().unwrap().to_owned()).collect())
     }
 
@@ -149,14 +152,20 @@ impl System {
     pub(crate) fn publish(&self, host: &str, subject: &str, count: u64) {
         let credentials = self.credentials();
         let host = self.host(host);
-        traffic::talk(async { traffic::publish(&traffic::connect(host, &credentials).await?, subject, count).await }).unwrap();
+        traffic::talk(async {
+            traffic::publish(&traffic::connect(host, &credentials).await?, subject, count).await
+        })
+        .unwrap();
     }
 
     /// Reads them back through a host's server.
     pub(crate) fn read(&self, host: &str, stream: &str, count: u64) {
         let credentials = self.credentials();
         let host = self.host(host);
-        traffic::talk(async { traffic::read(&traffic::connect(host, &credentials).await?, stream, count).await }).unwrap();
+        traffic::talk(async {
+            traffic::read(&traffic::connect(host, &credentials).await?, stream, count).await
+        })
+        .unwrap();
     }
 }
 
@@ -202,7 +211,8 @@ fn configuration(supercluster: &Supercluster) -> Value {
         clusters.entry(host.cluster()).or_default().insert(host.name(), node);
     }
     let gateway = clusters.len() > 1;
-    let seeds: Vec<_> = supercluster.fleet.hosts().iter().map(|host| host.agent_address().to_string()).collect();
+    let seeds: Vec<_> =
+        supercluster.fleet.hosts().iter().map(|host| host.agent_address().to_string()).collect();
     let first = supercluster.fleet.hosts()[0].cluster().to_owned();
     let cluster = |(name, nodes): (&&str, &BTreeMap<&str, Value>)| {
         let cluster = json!({
@@ -222,7 +232,11 @@ fn configuration(supercluster: &Supercluster) -> Value {
     let declared: BTreeMap<String, Value> = clusters.iter().map(cluster).collect();
     let members: BTreeMap<&str, String> =
         clusters.keys().map(|name| (*name, format!("${{nats_cluster.{name}.members}}"))).collect();
-    let system = if gateway { "${nats_gateway.global.id}".to_owned() } else { format!("${{nats_cluster.{first}.id}}") };
+    let system = if gateway {
+        "${nats_gateway.global.id}".to_owned()
+    } else {
+        format!("${{nats_cluster.{first}.id}}")
+    };
     let replicas = clusters[first.as_str()].len().min(3);
     let mut configuration = json!({
         "variable": { "root_key": { "type": "string", "ephemeral": true, "sensitive": true } },

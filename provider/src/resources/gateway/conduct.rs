@@ -176,35 +176,40 @@ impl Conduct<'_> {
 
     /// Stages the gateway everywhere, waits until all reach each other, then releases all together.
     async fn form(&self, conductor: &Conductor<'_>, release: &Release) -> Result<(), Diagnostics> {
+        let joined = self.stage(conductor, conductor.hosts.keys().cloned().collect()).await?;
+        let released = self.orders(conductor.system, &joined, Some(release));
+        conductor.form(&released).await.map_err(|stopped| stopped.diagnostic(&self.owner()).into())
+    }
+
+    /// Stages the gateway on hosts that are held, so that they answer on their gateway ports, and waits until they and
+    /// all others reach each other. Returns the hosts with what they were told.
+    async fn stage(
+        &self,
+        conductor: &Conductor<'_>,
+        held: BTreeSet<HostName>,
+    ) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
         let what = self.owner();
-        let staged = self.orders(conductor.system, conductor.hosts, None);
+        let mut staged = self.orders(conductor.system, conductor.hosts, None);
+        staged.retain(|host, _| held.contains(host));
         conductor.stage(&staged).await.map_err(|stopped| stopped.diagnostic(&what))?;
-        wait_reached(&what, conductor.hosts, &self.targets(&|_| true), self.bounds).await?;
+        let targets = self.targets(&|host| held.contains(host));
+        wait_reached(&what, conductor.hosts, &targets, self.bounds).await?;
         let mut joined = conductor.hosts.clone();
         for (host, sections) in staged {
             if let Some(one) = joined.get_mut(&host) {
                 replace_heads(one, sections);
             }
         }
-        let released = self.orders(conductor.system, &joined, Some(release));
-        conductor.form(&released).await.map_err(|stopped| stopped.diagnostic(&what).into())
+        Ok(joined)
     }
 
     /// Rolls the running system; fresh hosts are checked for reach first and start last.
     async fn roll(&self, conductor: &Conductor<'_>, release: &Release) -> Result<(), Diagnostics> {
-        let what = self.owner();
-        let fresh: BTreeSet<&HostName> = conductor
-            .hosts
-            .iter()
-            .filter(|(_, one)| one.report.run == RunStatus::Held)
-            .map(|(host, _)| host)
-            .collect();
-        if !fresh.is_empty() {
-            wait_reached(&what, conductor.hosts, &self.targets(&|host| fresh.contains(host)), self.bounds)
-                .await?;
-        }
-        let orders = self.orders(conductor.system, conductor.hosts, Some(release));
-        conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
+        let is_held = |(_, one): &(&HostName, &Joined)| one.report.run == RunStatus::Held;
+        let held = conductor.hosts.iter().filter(is_held).map(|(host, _)| host.clone()).collect();
+        let joined = self.stage(conductor, held).await?;
+        let orders = self.orders(conductor.system, &joined, Some(release));
+        conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&self.owner()).into())
     }
 
     /// What each host must reach: its neighbours' cluster ports and the others' gateway ports, of pairs that
