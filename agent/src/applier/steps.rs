@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use host_state::desired::Run;
+use host_state::document::ClaimsSection;
 use host_state::observed::{ClaimsObserved, StoreMark, StoreObserved};
 use host_state::plan::Step;
 use host_state::{Finding, layout};
@@ -170,12 +171,32 @@ impl Host {
             tracing::warn!(reason, "the resolver cannot be asked for its accounts");
         }
         let server = self.local_server(target);
+        let mut is_pushed = false;
         for step in self.plan(&sight).steps {
             let Step::PushClaim { account } = &step else { continue };
             let started = events.started(&step.to_string());
             match claims::push(&self.effects, self.view.as_ref(), &server, section, account).await {
-                Ok(()) => events.done(started),
+                Ok(()) => {
+                    is_pushed = true;
+                    events.done(started);
+                }
                 Err(error) => tracing::warn!(error = host_state::chain(&error), "an account was not pushed"),
+            }
+        }
+        if is_pushed {
+            self.put_back_claims(target, section, facts).await;
+        }
+    }
+
+    /// Puts JWTs back that the server took and did not write, because it has written the same before and does not know
+    /// that the file is gone or changed.
+    async fn put_back_claims(&self, target: &Target, section: &ClaimsSection, facts: &HostFacts) {
+        let sight = self.look(target, facts).await;
+        for step in self.plan(&sight).steps {
+            let Step::PushClaim { account } = &step else { continue };
+            let Some(entry) = section.accounts.get(account) else { continue };
+            if let Err(error) = claims::put_back(&self.effects, self.state_dir(), account, &entry.jwt) {
+                tracing::warn!(error = host_state::chain(&error), "an account was not put back");
             }
         }
     }

@@ -4,10 +4,14 @@
 //! nothing here can make one up.
 
 use std::io;
+use std::path::Path;
 
 use host_state::document::ClaimsSection;
+use host_state::layout;
 use host_state::observed::ClaimsObserved;
+use identity::AccountPublicKey;
 
+use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::{LocalServer, ServerView};
 
@@ -62,4 +66,36 @@ pub async fn push(
     let pushed = view.push_claim(server, &entry.jwt).await;
     pushed.map_err(|reason| PushError::Refused { name: entry.name.clone(), reason })?;
     effects.reach(Effect::PushClaim, Moment::After).map_err(sending)
+}
+
+/// Writes one account's JWT into the resolver's directory, for a server that has it in memory and lost the file: a push
+/// of the JWT that it wrote last writes nothing. Durable; may be repeated.
+/// Source: nats-server 2.15.1 server/dirstore.go (`DirJWTStore.write`, `pathForKey` without shards).
+///
+/// # Errors
+/// [`FileError`]; also when `account` is no account's key.
+pub fn put_back(effects: &Effects, state_dir: &Path, account: &str, jwt: &str) -> Result<(), FileError> {
+    let path = state_dir.join(layout::RESOLVER).join(format!("{account}.jwt"));
+    if let Err(error) = account.parse::<AccountPublicKey>() {
+        return Err(FileError::Write { path, source: io::Error::other(error) });
+    }
+    files::write_atomic(effects, Effect::PushClaim, &path, jwt.as_bytes(), layout::PUBLIC_MODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: &str = "AAJKU5T6PDB2BD2CBFZUKQ2GSIC7KXXPIDZBKJJ5FO5ERDFADK3FUOSN";
+
+    #[test]
+    fn a_jwt_is_put_back_where_the_server_reads_it_and_nowhere_else() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::create_dir(state.path().join(layout::RESOLVER)).unwrap();
+        put_back(&Effects::default(), state.path(), ACCOUNT, "a.b.c").unwrap();
+        let path = state.path().join(layout::RESOLVER).join(format!("{ACCOUNT}.jwt"));
+        assert_eq!(std::fs::read(path).unwrap(), b"a.b.c");
+        assert!(put_back(&Effects::default(), state.path(), "../ledger/claims", "a.b.c").is_err());
+        assert!(!state.path().join("ledger").exists());
+    }
 }
