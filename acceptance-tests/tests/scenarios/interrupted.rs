@@ -53,7 +53,7 @@ fn an_interrupted_update_leaves_true_state_and_the_next_apply_finishes() {
     system.resource("nats_cluster", "east")["limits"] = limit;
     system.resource("nats_cluster", "east")["rollout"] = json!({ "settle": "10s" });
     let has_it = |system: &System| {
-        let asked = system.hosts().iter().map(|host| varz(host)["max_payload"] == Value::from(2 << 20));
+        let asked = system.hosts().iter().map(|host| varz(host)["max_payload"] == 2 << 20);
         asked.filter(|changed| *changed).count()
     };
     let run = interrupt(&system, "the first changed server", || has_it(&system) > 0);
