@@ -219,7 +219,11 @@ mod tests {
         }
         let effects = Effects::with_faults(Arc::new(Never));
         let mut done = false;
-        let error = effects.run(Effect::SwapCurrent, || Ok(done = true)).unwrap_err();
+        let error = effects.run(Effect::SwapCurrent, || {
+            done = true;
+            Ok(())
+        });
+        let error = error.unwrap_err();
         assert_eq!(error.to_string(), "swap-current Before");
         assert!(!done);
     }

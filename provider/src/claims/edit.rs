@@ -202,7 +202,7 @@ mod tests {
     fn add_user(authority: &Authority, account: &str, user: &str) -> Edit {
         let scope =
             authority.user_scope(&name(account), &user.parse().unwrap(), 1, UserTemplate::unrestricted());
-        let user: identity::UserName = user.parse().unwrap();
+        let user: UserName = user.parse().unwrap();
         Edit::new(name(account), move |current| {
             let mut account = current.cloned().ok_or_else(|| Diagnostic::error("no such account", ""))?;
             account.claims.scopes.insert(user.clone(), scope.clone());

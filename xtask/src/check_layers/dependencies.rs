@@ -7,7 +7,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::Finding;
-use super::rules::{IMPURE_DEPENDENCIES, MAY_DEPEND_ON, PURE_CRATES};
+use super::rules::{IMPURE_DEPENDENCIES, MAY_DEPEND_ON, PURE_CRATES, TESTS_USE_RIGS};
+
+/// The crate of the rigs.
+const RIGS: &str = "acceptance-tests";
 
 /// What `cargo metadata --no-deps` prints, as far as it is used here. Source: cargo 1.95, `cargo metadata` format 1.
 #[derive(Deserialize)]
@@ -58,9 +61,10 @@ fn check_package(root: &Path, package: &Package) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for Dependency { name: dependency, kind, path } in dependencies {
-        // A crate's own tests may ask for one of its features by naming the crate itself.
-        let is_own_feature = dependency == name && kind.as_deref() == Some("dev");
-        if path.is_some() && !is_own_feature && !allowed.contains(&dependency.as_str()) {
+        // A crate's own tests may ask for one of its features by naming the crate itself, and some use the rigs.
+        let is_rig = dependency == RIGS && TESTS_USE_RIGS.contains(&name.as_str());
+        let is_for_tests = kind.as_deref() == Some("dev") && (dependency == name || is_rig);
+        if path.is_some() && !is_for_tests && !allowed.contains(&dependency.as_str()) {
             findings.push(finding(format!("`{name}` must not depend on `{dependency}`")));
         }
         let pure = PURE_CRATES.contains(&name.as_str()) && kind.as_deref() != Some("dev");

@@ -25,6 +25,10 @@ pub(super) const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("xtask", &["acceptance-tests"]),
 ];
 
+/// Crates whose tests may also use the rigs of `acceptance-tests` (a real nats-server, guarded processes), which name
+/// none of our own crates; scenarios with both provider and agent stay there.
+pub(super) const TESTS_USE_RIGS: &[&str] = &["nats-agent", "terraform-provider-nats"];
+
 /// Crates that are pure from end to end.
 pub(super) const PURE_CRATES: &[&str] = &["nats-config", "host-state", "identity"];
 

@@ -9,8 +9,10 @@ use super::{Finding, check};
 const MEMBERS: &[(&str, &str)] = &[
     ("nats-config", "agent/nats-config"),
     ("host-state", "agent/host-state"),
+    ("nats-agent-api", "agent/api"),
     ("nats-agent", "agent"),
     ("terraform-provider-nats", "provider"),
+    ("acceptance-tests", "acceptance-tests"),
 ];
 
 struct Tree(tempfile::TempDir);
@@ -86,10 +88,22 @@ fn dependencies_run_one_way() {
 #[test]
 fn a_crate_may_name_itself_for_a_feature_of_its_tests() {
     let tree = Tree::new();
-    let manifest =
-        "[features]\nfake = []\n[KIND]\nnats-agent-api = { workspace = true, features = [\"fake\"] }\n";
-    tree.manifest("nats-agent-api", "agent/api", &manifest.replace("KIND", "dev-dependencies"));
+    let own = "nats-agent-api = { workspace = true, features = [\"fake\"] }\n";
+    tree.manifest(
+        "nats-agent-api",
+        "agent/api",
+        &format!("[features]\nfake = []\n[dev-dependencies]\n{own}"),
+    );
     assert_eq!(tree.findings(), [""; 0]);
+}
+
+#[test]
+fn tests_may_use_the_rigs_and_programs_may_not() {
+    let tree = Tree::new();
+    tree.manifest("nats-agent", "agent", "[dev-dependencies]\nacceptance-tests.workspace = true\n");
+    assert_eq!(tree.findings(), [""; 0]);
+    tree.manifest("nats-agent", "agent", "[dependencies]\nacceptance-tests.workspace = true\n");
+    assert_eq!(tree.findings(), ["agent/Cargo.toml: `nats-agent` must not depend on `acceptance-tests`"]);
 }
 
 #[test]
