@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use host_state::document::ContentHash;
-use host_state::report::Outcome;
+use host_state::report::{MeshRow, Outcome};
 use host_state::{Drift, Finding, SignedSection};
 use identity::{
     Authority, Enrollment, HostKeys, HostName, HostNames, HostSecret, HostSeeds, LeafPem, Trust, mint_leaf,
@@ -56,6 +56,8 @@ pub struct Script {
     pub drift: Vec<Drift>,
     /// What the report says.
     pub findings: Vec<Finding>,
+    /// What the report says; absent: every neighbour is reached while a server runs.
+    pub mesh: Option<MeshRow>,
     /// Targets that a probe does not reach.
     pub unreachable: BTreeSet<String>,
     /// The token has died.
@@ -74,6 +76,7 @@ impl Default for Script {
             outcome: None,
             drift: Vec::new(),
             findings: Vec::new(),
+            mesh: None,
             unreachable: BTreeSet::new(),
             token_expired: false,
             answers: Arc::new(|_, _| Vec::new()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use host_state::report::MeshRow;
 use serde_json::{Value as Json, json};
 use terraform_provider_nats::data_sources::supercluster::Supercluster;
 use terraform_provider_nats::session::{RootKeyInput, Session, SessionSlot, Settings};
@@ -52,6 +53,9 @@ fn answers(silent: &'static str) -> nats_agent_api::fake::Answers {
 async fn what_every_server_says_is_told_and_judged() {
     let rig = Rig::new().await;
     rig.answer(answers(""));
+    // The scripted hosts are only staged, so their agents have no row of the mesh of themselves.
+    let whole = MeshRow { probed: 2, ..MeshRow::default() };
+    rig.agents.iter().for_each(|agent| agent.script(|script| script.mesh = Some(whole.clone())));
     let process = rig.process().await;
     let read =
         async || process.read_data("nats_supercluster", block(json!({"system": "acme/east"}))).await.unwrap();
@@ -63,6 +67,12 @@ async fn what_every_server_says_is_told_and_judged() {
     assert_eq!(servers.len(), 3);
     assert_eq!(servers[1].attr("meta_leader").as_bool(), Some(true));
     assert_eq!(servers[1].attr("jetstream").attr("max_storage").as_u64(), Some(4096));
+
+    let broken = MeshRow { probe_missing: ["east-2".to_owned()].into(), ..whole };
+    rig.agents[0].script(|script| script.mesh = Some(broken));
+    let state = read().await;
+    let problems: Vec<&str> = state.attr("problems").elements().filter_map(Value::as_str).collect();
+    assert_eq!(problems, ["`east-1`: does not reach `east-2` in the probe account"]);
 
     rig.answer(answers("east-3"));
     let state = read().await;

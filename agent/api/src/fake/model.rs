@@ -234,7 +234,7 @@ impl Model {
             }),
             drift: script.drift.clone(),
             findings: script.findings.clone(),
-            mesh: self.running.is_some().then(MeshRow::default),
+            mesh: script.mesh.clone().or_else(|| self.running.is_some().then(MeshRow::default)),
             certificates: BTreeMap::new(),
             observed_at: now,
         }
