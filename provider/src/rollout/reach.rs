@@ -36,7 +36,7 @@ pub async fn wait_reached(
             return Err(Diagnostic::error(
                 format!("The hosts of `{what}` do not reach each other"),
                 format!(
-                    "{}.\nNo server was started, because the first election needs all of them; {ended}. Check routing and \
+                    "{}.\nNo held server was started, because each must reach all others first; {ended}. Check routing and \
                      firewalls, then apply again.",
                     missing.join(".\n")
                 ),
