@@ -11,5 +11,7 @@ pub mod bench;
 pub mod rig;
 #[cfg(feature = "scenarios")]
 pub mod scenario;
+#[cfg(feature = "soak")]
+pub mod soak;
 pub mod tools;
 pub mod workspace;

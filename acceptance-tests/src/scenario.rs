@@ -3,4 +3,6 @@
 
 pub mod secrets;
 pub mod supercluster;
+#[cfg(feature = "soak")]
+pub mod system;
 pub mod traffic;

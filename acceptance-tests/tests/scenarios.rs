@@ -25,8 +25,6 @@ mod refused;
 mod renewal;
 #[path = "scenarios/secrets.rs"]
 mod secrets;
-#[path = "scenarios/system.rs"]
-mod system;
 #[path = "scenarios/users.rs"]
 mod users;
 #[path = "scenarios/wrong_peers.rs"]

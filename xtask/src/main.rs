@@ -5,8 +5,10 @@ mod bench;
 mod check_layers;
 mod docs;
 mod quickstart;
+mod soak;
 mod tools;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +36,15 @@ enum Command {
         /// What to measure: `provider-start`, `agent-idle`, `plan`, `apply`. All when none is named.
         names: Vec<String>,
     },
+    /// Count promises on the real programs, print the figures with their seed and keep them in docs/proofs.md.
+    ///
+    /// `cargo xtask soak [NAME]... [--seed N] [--rounds N | --sample]`; `cargo xtask soak --help` says more.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// Handed to the program that proves.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Check what may depend on what, that pure code stays pure, and how files are named and opened.
     CheckLayers,
     /// Write the reference pages of docs/ and the golden schema from the schema that the built provider shows.
@@ -50,6 +61,7 @@ fn main() -> ExitCode {
         Command::Tools => tools::run(),
         Command::Quickstart { keep } => quickstart::run(keep),
         Command::Bench { names } => bench::run(&names),
+        Command::Soak { arguments } => soak::run(&arguments),
         Command::CheckLayers => check_layers::run(),
         Command::Docs { check } => docs::run(check),
     };

@@ -11,7 +11,7 @@ use acceptance_tests::scenario::traffic;
 use async_nats::jetstream;
 use serde_json::Value;
 
-use super::system::{DEADLINE, System, update, varz};
+use acceptance_tests::scenario::system::{DEADLINE, System, update, varz};
 
 /// The host that each case changes.
 const HOST: &str = "east-2";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::system::{System, tells};
+use acceptance_tests::scenario::system::{System, tells};
 
 #[test]
 fn nine_hosts_of_which_one_is_away_start_nothing_and_eight_form_when_it_is_marked_absent() {

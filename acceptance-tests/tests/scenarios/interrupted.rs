@@ -7,7 +7,7 @@ use acceptance_tests::rig::terraform::{Outcome, Run};
 use acceptance_tests::rig::wait::wait_until;
 use serde_json::{Value, json};
 
-use super::system::{DEADLINE, System, update, varz};
+use acceptance_tests::scenario::system::{DEADLINE, System, update, varz};
 
 /// Applies, and presses Ctrl-C as soon as `is_now` holds.
 fn interrupt(system: &System, what: &str, mut is_now: impl FnMut() -> bool) -> Run {

@@ -9,7 +9,7 @@ use acceptance_tests::rig::terraform::{Action, Installation, Outcome, Workspace}
 use acceptance_tests::rig::wait::wait_until;
 use serde_json::json;
 
-use super::system::{DEADLINE, System, monitor, tells};
+use acceptance_tests::scenario::system::{DEADLINE, System, monitor, tells};
 
 /// Ports that only a running server listens on. Agents answer on those of routes and gateways while a host is held, so
 /// that the next apply can try whether hosts reach each other.

@@ -7,7 +7,7 @@ use acceptance_tests::rig::binaries;
 use acceptance_tests::rig::terraform::{Installation, Workspace};
 use serde_json::{Value, json};
 
-use super::system::{System, tells, varz};
+use acceptance_tests::scenario::system::{System, tells, varz};
 
 /// A root key that nobody uses.
 const OTHER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

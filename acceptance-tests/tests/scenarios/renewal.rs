@@ -10,7 +10,7 @@ use nats_agent::parts::tls::Leaf;
 use time::OffsetDateTime;
 
 use super::drift::edit_configuration;
-use super::system::{DEADLINE, System, varz};
+use acceptance_tests::scenario::system::{DEADLINE, System, varz};
 
 /// Life of the leaf that is due. Its first second lies some minutes back, so one third of its life is over at once.
 const SHORT: Duration = Duration::from_secs(120);

@@ -4,7 +4,7 @@ use acceptance_tests::scenario::secrets;
 use serde_json::json;
 
 use super::drift::edit_configuration;
-use super::system::System;
+use acceptance_tests::scenario::system::System;
 
 #[test]
 fn no_secret_is_written_over_a_whole_life_with_every_log_on() {

@@ -12,7 +12,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::system::{DEADLINE, System};
+use acceptance_tests::scenario::system::{DEADLINE, System};
 
 /// A connection and what was said about it since it was opened.
 struct Live {

@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
-use super::system::{DEADLINE, System, monitor};
+use acceptance_tests::scenario::system::{DEADLINE, System, monitor};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

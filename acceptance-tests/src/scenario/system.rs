@@ -1,6 +1,8 @@
 //! A system under test: enrolled hosts and a configuration that a test changes as a value.
 //!
-//! The configuration is Terraform's JSON form, so that a test says in one line what it changes in it.
+//! The configuration is Terraform's JSON form, so that a test says in one line what it changes in it. What goes wrong
+//! here panics, as in a test.
+#![expect(clippy::unwrap_used, reason = "a panic is how a scenario fails")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,24 +11,26 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use acceptance_tests::rig::agents::Host;
-use acceptance_tests::rig::terraform::{Action, Change, Installation, Outcome, Run};
-use acceptance_tests::rig::wait::wait_for;
-use acceptance_tests::scenario::supercluster::{AUTHORITY, Supercluster};
-use acceptance_tests::scenario::traffic;
+use crate::rig::agents::Host;
+use crate::rig::terraform::{Action, Change, Installation, Outcome, Run};
+use crate::rig::wait::wait_for;
+use crate::scenario::supercluster::{AUTHORITY, Supercluster};
+use crate::scenario::traffic;
 use identity::{Authority, Generations, RootKey};
 use serde_json::{Value, json};
 
 /// How long anything may take that is waited for.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Where a server is asked about itself.
 const MONITOR_PORT: u16 = 8222;
 
 /// One test's system. Dropping it ends everything.
-pub(crate) struct System {
-    pub(crate) supercluster: Supercluster,
+#[derive(Debug)]
+pub struct System {
+    /// Agents and terraform.
+    pub supercluster: Supercluster,
     /// What `main.tf.json` will hold; see [`System::write`].
-    pub(crate) configuration: Value,
+    pub configuration: Value,
     /// Other tests wait for this one's end.
     _turn: MutexGuard<'static, ()>,
 }
@@ -34,7 +38,7 @@ pub(crate) struct System {
 impl System {
     /// Hosts in these clusters, enrolled, with the first configuration: one account, user and stream; a gateway when
     /// there are several clusters. No agent runs yet.
-    pub(crate) fn lay_out(clusters: &[(&str, usize)]) -> System {
+    pub fn lay_out(clusters: &[(&str, usize)]) -> System {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut supercluster = Supercluster::bare(clusters, Installation::DevOverride).unwrap();
@@ -51,7 +55,7 @@ impl System {
     }
 
     /// As [`System::lay_out`], with all agents running and everything applied.
-    pub(crate) fn running(clusters: &[(&str, usize)]) -> System {
+    pub fn running(clusters: &[(&str, usize)]) -> System {
         let mut system = System::lay_out(clusters);
         system.supercluster.fleet.start().unwrap();
         system.apply();
@@ -59,30 +63,33 @@ impl System {
     }
 
     /// The keys that everything derives from.
-    pub(crate) fn authority(&self) -> Authority {
+    pub fn authority(&self) -> Authority {
         let root: RootKey = self.supercluster.root_key.parse().unwrap();
         Authority::derive(&root, AUTHORITY.parse().unwrap(), Generations::default()).unwrap()
     }
 
-    pub(crate) fn hosts(&self) -> &[Host] {
+    /// All hosts, in the order of their clusters.
+    pub fn hosts(&self) -> &[Host] {
         self.supercluster.fleet.hosts()
     }
 
-    pub(crate) fn host(&self, name: &str) -> &Host {
+    /// The host called `name`.
+    pub fn host(&self, name: &str) -> &Host {
         self.supercluster.fleet.host(name).unwrap()
     }
 
-    pub(crate) fn host_mut(&mut self, name: &str) -> &mut Host {
+    /// The host called `name`, to start or stop its agent.
+    pub fn host_mut(&mut self, name: &str) -> &mut Host {
         self.supercluster.fleet.host_mut(name).unwrap()
     }
 
     /// A resource of the configuration, to be changed; written by [`System::write`].
-    pub(crate) fn resource(&mut self, kind: &str, name: &str) -> &mut Value {
+    pub fn resource(&mut self, kind: &str, name: &str) -> &mut Value {
         &mut self.configuration["resource"][kind][name]
     }
 
     /// Takes a resource out of the configuration.
-    pub(crate) fn forget(&mut self, kind: &str, name: &str) {
+    pub fn forget(&mut self, kind: &str, name: &str) {
         let resources = self.configuration["resource"].as_object_mut().unwrap();
         let left = resources[kind].as_object_mut().unwrap();
         left.remove(name).unwrap();
@@ -92,19 +99,19 @@ impl System {
     }
 
     /// Puts the configuration where terraform reads it.
-    pub(crate) fn write(&self) {
+    pub fn write(&self) {
         let text = serde_json::to_string_pretty(&self.configuration).unwrap();
         self.supercluster.terraform.write("main.tf.json", &text).unwrap();
     }
 
     /// Applies the configuration, which must succeed.
-    pub(crate) fn apply(&self) -> Run {
+    pub fn apply(&self) -> Run {
         self.write();
         self.supercluster.terraform.apply().unwrap().succeeded().unwrap()
     }
 
     /// Applies the configuration, which must fail. Returns what a user reads.
-    pub(crate) fn apply_fails(&self) -> String {
+    pub fn apply_fails(&self) -> String {
         self.write();
         let run = self.supercluster.terraform.apply().unwrap();
         assert_ne!(run.code, 0, "it succeeded: {run}");
@@ -112,18 +119,18 @@ impl System {
     }
 
     /// Plans the configuration.
-    pub(crate) fn plan(&self) -> Run {
+    pub fn plan(&self) -> Run {
         self.write();
         self.supercluster.terraform.plan().unwrap()
     }
 
     /// Plans the configuration; there must be nothing to do.
-    pub(crate) fn plan_is_empty(&self) -> Run {
+    pub fn plan_is_empty(&self) -> Run {
         self.plan().unchanged().unwrap()
     }
 
     /// Plans the configuration into a file. Returns what is to change and, by resource, what each holds now.
-    pub(crate) fn planned(&self) -> (Run, BTreeMap<String, Value>) {
+    pub fn planned(&self) -> (Run, BTreeMap<String, Value>) {
         self.write();
         let run = self.supercluster.terraform.plan_to("tfplan").unwrap();
         assert_ne!(run.outcome(), Outcome::Failed, "{run}");
@@ -136,7 +143,7 @@ impl System {
     }
 
     /// What a plan to be run now would say has drifted, with what it would change.
-    pub(crate) fn drift(&self) -> (Vec<Change>, Vec<String>) {
+    pub fn drift(&self) -> (Vec<Change>, Vec<String>) {
         let (run, before) = self.planned();
         let lines =
             before.values().flat_map(|values| values["drift"].as_array().cloned().unwrap_or_default());
@@ -144,12 +151,12 @@ impl System {
     }
 
     /// Credentials of the user `service`.
-    pub(crate) fn credentials(&self) -> PathBuf {
+    pub fn credentials(&self) -> PathBuf {
         self.supercluster.credentials("orders", "service").unwrap()
     }
 
     /// Writes messages to the stream through a host's server.
-    pub(crate) fn publish(&self, host: &str, subject: &str, count: u64) {
+    pub fn publish(&self, host: &str, subject: &str, count: u64) {
         let credentials = self.credentials();
         let host = self.host(host);
         traffic::talk(async {
@@ -159,7 +166,7 @@ impl System {
     }
 
     /// Reads them back through a host's server.
-    pub(crate) fn read(&self, host: &str, stream: &str, count: u64) {
+    pub fn read(&self, host: &str, stream: &str, count: u64) {
         let credentials = self.credentials();
         let host = self.host(host);
         traffic::talk(async {
@@ -170,7 +177,7 @@ impl System {
 }
 
 /// What a host's server says at its monitoring port; an error when none answers.
-pub(crate) fn monitor(host: &Host, path: &str) -> anyhow::Result<Value> {
+pub fn monitor(host: &Host, path: &str) -> anyhow::Result<Value> {
     let mut stream = TcpStream::connect((host.address(), MONITOR_PORT))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
@@ -182,18 +189,18 @@ pub(crate) fn monitor(host: &Host, path: &str) -> anyhow::Result<Value> {
 }
 
 /// What a host's server says at its monitoring port, once it answers.
-pub(crate) fn varz(host: &Host) -> Value {
+pub fn varz(host: &Host) -> Value {
     wait_for("the monitoring port", DEADLINE, || monitor(host, "/varz").map(Some)).unwrap()
 }
 
 /// One change in place.
-pub(crate) fn update(address: &str) -> Change {
+pub fn update(address: &str) -> Change {
     Change { address: address.to_owned(), action: Action::Update }
 }
 
 /// Checks that a text holds all words, in any order and case.
 #[track_caller]
-pub(crate) fn tells(text: &str, words: &[&str]) {
+pub fn tells(text: &str, words: &[&str]) {
     let lower = text.to_lowercase();
     let missing: Vec<_> = words.iter().filter(|word| !lower.contains(&word.to_lowercase())).collect();
     assert!(missing.is_empty(), "{missing:?} missing in: {text}");
