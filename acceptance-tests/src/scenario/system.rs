@@ -24,6 +24,9 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Where a server is asked about itself.
 const MONITOR_PORT: u16 = 8222;
 
+/// Account and name of the user in the first configuration.
+const FIRST_USER: (&str, &str) = ("orders", "service");
+
 /// One test's system. Dropping it ends everything.
 #[derive(Debug)]
 pub struct System {
@@ -152,12 +155,22 @@ impl System {
 
     /// Credentials of the user `service`.
     pub fn credentials(&self) -> PathBuf {
-        self.supercluster.credentials("orders", "service").unwrap()
+        self.supercluster.credentials(FIRST_USER.0, FIRST_USER.1).unwrap()
     }
 
-    /// Writes messages to the stream through a host's server.
+    /// Writes messages through a host's server, as the user `service` of `orders`.
     pub fn publish(&self, host: &str, subject: &str, count: u64) {
-        let credentials = self.credentials();
+        self.publish_as(FIRST_USER, host, subject, count);
+    }
+
+    /// Reads a stream back through a host's server, as the user `service` of `orders`.
+    pub fn read(&self, host: &str, stream: &str, count: u64) {
+        self.read_as(FIRST_USER, host, stream, count);
+    }
+
+    /// As [`System::publish`], as another user: account and name.
+    pub fn publish_as(&self, user: (&str, &str), host: &str, subject: &str, count: u64) {
+        let credentials = self.supercluster.credentials(user.0, user.1).unwrap();
         let host = self.host(host);
         traffic::talk(async {
             traffic::publish(&traffic::connect(host, &credentials).await?, subject, count).await
@@ -165,9 +178,9 @@ impl System {
         .unwrap();
     }
 
-    /// Reads them back through a host's server.
-    pub fn read(&self, host: &str, stream: &str, count: u64) {
-        let credentials = self.credentials();
+    /// As [`System::read`], as another user: account and name.
+    pub fn read_as(&self, user: (&str, &str), host: &str, stream: &str, count: u64) {
+        let credentials = self.supercluster.credentials(user.0, user.1).unwrap();
         let host = self.host(host);
         traffic::talk(async {
             traffic::read(&traffic::connect(host, &credentials).await?, stream, count).await

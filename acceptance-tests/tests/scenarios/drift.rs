@@ -9,6 +9,8 @@ use acceptance_tests::rig::terraform::Outcome;
 use acceptance_tests::rig::wait::wait_until;
 use acceptance_tests::scenario::traffic;
 use async_nats::jetstream;
+use host_state::layout;
+use identity::{AccountClaims, AccountLimits, Jwt, decode_account};
 use serde_json::Value;
 
 use acceptance_tests::scenario::system::{DEADLINE, System, update, varz};
@@ -113,6 +115,18 @@ fn every_change_on_a_host_is_named_by_the_plan_and_removed_by_the_apply() {
             shown_at: &["nats_account.orders", CLUSTER],
             change: remove_claims,
             words: &["claims `orders` is missing"],
+        },
+        Case {
+            what: "account's claims replaced by older ones that let everything through, on one server",
+            shown_at: &["nats_account.orders", CLUSTER],
+            change: |system| replace_claims(system, -60),
+            words: &["claims `orders` is `issued at"],
+        },
+        Case {
+            what: "account's claims replaced by others of the same second, on one server",
+            shown_at: &["nats_account.orders", CLUSTER],
+            change: |system| replace_claims(system, 0),
+            words: &["claims `orders`", "sha256"],
         },
     ];
     let mut seconds = 0.0;
@@ -219,20 +233,24 @@ fn replace_binary(system: &System) {
     fs::rename(&new, &path).unwrap();
 }
 
-fn remove_claims(system: &System) {
+/// Where the host's server keeps the JWT of account `orders`.
+fn claims_file(system: &System) -> std::path::PathBuf {
     let account = system.authority().account_key(&"orders".parse().unwrap());
-    let resolver = system.host(HOST).state_dir().join("resolver");
-    let name = format!("{account}.jwt");
-    let mut folders = vec![resolver];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().unwrap().to_string_lossy() == name {
-                fs::remove_file(path).unwrap();
-            }
-        }
-    }
+    system.host(HOST).state_dir().join(layout::RESOLVER).join(format!("{account}.jwt"))
+}
+
+fn remove_claims(system: &System) {
+    fs::remove_file(claims_file(system)).unwrap();
     assert!(varz(system.host(HOST)).is_object());
+}
+
+/// Puts a JWT that the operator signed too in the place of the account's: without limits of JetStream and of
+/// connections, and issued so many seconds later.
+fn replace_claims(system: &System, later: i64) {
+    let (authority, file) = (system.authority(), claims_file(system));
+    let jwt: Jwt = fs::read_to_string(&file).unwrap().parse().unwrap();
+    let found = decode_account(&jwt, &authority.trust()).unwrap();
+    let claims = AccountClaims { limits: AccountLimits::unlimited(), ..found.claims };
+    let other = authority.account_jwt(&claims, found.issued_at + later).unwrap();
+    fs::write(&file, other.as_str()).unwrap();
 }

@@ -96,7 +96,11 @@ fn two_formed_clusters_are_not_put_under_one_gateway_and_both_keep_their_streams
     system.supercluster.fleet.start().unwrap();
     system.apply();
     system.plan_is_empty();
-    system.publish("east-1", "orders.a", 20);
+    let streams =
+        [("east-1", ("orders", "service"), "ORDERS", 20), ("west-1", ("shop", "service"), "SHOP", 30)];
+    for (host, user, _, count) in streams {
+        system.publish_as(user, host, "orders.a", count);
+    }
     let servers: Vec<_> = system.hosts().iter().map(|host| host.server_pid()).collect();
 
     for name in ["east", "west"] {
@@ -115,10 +119,12 @@ fn two_formed_clusters_are_not_put_under_one_gateway_and_both_keep_their_streams
     let text = system.apply_fails();
     tells(&text, &["east", "west", "merge"]);
     println!("refused: {}", text.trim());
-    system.read("east-1", "ORDERS", 20);
+    for (host, user, stream, count) in streams {
+        system.read_as(user, host, stream, count);
+    }
     let after: Vec<_> = system.hosts().iter().map(|host| host.server_pid()).collect();
     assert_eq!(servers, after, "servers were touched");
-    println!("both kept their servers, and the stream its 20 messages");
+    println!("both kept their servers, and the streams their 20 and 30 messages");
 }
 
 /// The data source as the state holds it.
