@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use acceptance_tests::rig::terraform::Outcome;
 use acceptance_tests::scenario::system::{System, tells};
 
 #[test]
@@ -116,9 +117,12 @@ fn two_formed_clusters_are_not_put_under_one_gateway_and_both_keep_their_streams
         { "agents": [seeds(&system, "east")[0], seeds(&system, "west")[0]], "root_key": "${var.root_key}" },
         { "agents": seeds(&system, "west"), "root_key": "${var.root_key}", "alias": "west" },
     ]);
-    let text = system.apply_fails();
-    tells(&text, &["east", "west", "merge"]);
-    println!("refused: {}", text.trim());
+    let plan = system.plan();
+    assert_eq!(plan.outcome(), Outcome::Failed, "{plan}");
+    for text in [plan.error_text(), system.apply_fails()] {
+        tells(&text, &["east-1", "west-1", "never merged"]);
+        println!("refused: {}", text.trim());
+    }
     for (host, user, stream, count) in streams {
         system.read_as(user, host, stream, count);
     }

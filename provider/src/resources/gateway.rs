@@ -1,6 +1,7 @@
 //! `nats_gateway`: the mesh that joins clusters into a supercluster, and the conductor of their changes.
 
 mod conduct;
+mod foretell;
 
 use async_trait::async_trait;
 use nats_config::NatsDuration;
@@ -166,10 +167,13 @@ impl Resource for GatewayResource {
         let prior = request.prior.clone();
         let mut response = PlanResponse::from(request);
         let mut reading = Reading::new();
-        let Declared { gateway, trust: _ } = read(&response.planned, &mut reading);
+        let Declared { gateway, trust } = read(&response.planned, &mut reading);
         if let Some(gateway) = &gateway {
             let found = gateway_problems(gateway, prior.is_none());
             response.diagnostics.extend(found.into_iter().map(Diagnostic::from));
+        }
+        if let (Some(gateway), Some(trust), Ok(session)) = (&gateway, &trust, self.sessions.session()) {
+            response.diagnostics.extend(foretell::merging(&session, trust, gateway, prior.as_ref()).await);
         }
         response.diagnostics.extend(reading.into_problems());
         let name = response.planned.attr("name");

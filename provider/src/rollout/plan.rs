@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::plan::Impact;
+use host_state::report::Report;
 use identity::HostName;
 
 /// What the conductor knows of one host before it begins.
@@ -119,6 +120,15 @@ pub struct Past {
     pub lineage: Option<String>,
     /// Whether it ever saw a meta leader in that lineage.
     pub formed: bool,
+}
+
+impl Past {
+    /// What a host of `cluster` reported.
+    #[must_use]
+    pub fn of(report: &Report, cluster: &str) -> Past {
+        let Report { meta_lineage, formed, .. } = report;
+        Past { cluster: cluster.to_owned(), lineage: meta_lineage.clone(), formed: *formed }
+    }
 }
 
 /// Why servers cannot run together.

@@ -300,9 +300,8 @@ pub(in crate::resources) fn pasts(
     system: &System,
 ) -> BTreeMap<HostName, Past> {
     let past = |(host, one): (&HostName, &Joined)| {
-        let cluster = system.hosts.get(host).map(|entry| entry.cluster.clone()).unwrap_or_default();
-        let Report { meta_lineage, formed, .. } = &one.report;
-        (host.clone(), Past { cluster, lineage: meta_lineage.clone(), formed: *formed })
+        let cluster = system.hosts.get(host).map_or("", |entry| entry.cluster.as_str());
+        (host.clone(), Past::of(&one.report, cluster))
     };
     joined.iter().map(past).collect()
 }

@@ -21,7 +21,7 @@ use crate::resources::natural_id::SystemId;
 use crate::resources::trust::TrustRef;
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
-use crate::rollout::plan::{Course, course};
+use crate::rollout::plan::{Course, CourseError, course};
 use crate::rollout::progress::Bounds;
 use crate::rollout::reach::wait_reached;
 use crate::rollout::run::{Conductor, Orders};
@@ -55,12 +55,7 @@ impl Conduct<'_> {
         let system = self.system()?;
         let joined = self.join(&system).await?;
         let pasts = pasts(&joined, &system);
-        let course = course(&pasts).map_err(|why| {
-            Diagnostic::error(
-                "These clusters cannot be joined",
-                format!("{}. Nothing was changed.", chain(&why)),
-            )
-        })?;
+        let course = course(&pasts).map_err(|why| not_joined(&why))?;
         let lineage = match &course {
             Course::Form => new_lineage()?,
             Course::Resume { lineage } | Course::Roll { lineage } => lineage.clone(),
@@ -298,6 +293,23 @@ impl Conduct<'_> {
     }
 }
 
+/// Why servers that must not meet are not released.
+pub(super) fn not_joined(why: &CourseError) -> Diagnostic {
+    let detail = format!(
+        "{}. Nothing was released. Join clusters of which at most one runs: destroy the other's streams and servers and \
+         let its hosts begin with empty stores, or keep both systems apart, each with its own `nats_gateway`.",
+        chain(why)
+    );
+    Diagnostic::error("These clusters cannot be joined", detail)
+}
+
+/// Who this process is to the agents of the authority.
+pub(super) fn card(session: &Session, trust: &TrustRef) -> Result<IdentityCard, Diagnostic> {
+    let authority = session.authority(&trust.name, trust.generations)?;
+    same_operator(&authority, &trust.operator)?;
+    IdentityCard::of(&authority)
+}
+
 pub(super) async fn read(session: &Session, state: Value, private: PrivateState) -> ReadResponse {
     let (trust, gateway, declared) = match super::whole(&state) {
         Ok(whole) => whole,
@@ -310,11 +322,7 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
         );
         return ReadResponse::unanswered(problem.into());
     }
-    let card = session.authority(&trust.name, trust.generations).and_then(|authority| {
-        same_operator(&authority, &trust.operator)?;
-        IdentityCard::of(&authority)
-    });
-    let card = match card {
+    let card = match card(session, &trust) {
         Ok(card) => card,
         Err(problem) => return ReadResponse::unanswered(problem.into()),
     };
