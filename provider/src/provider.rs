@@ -24,6 +24,7 @@ use crate::resources::reading::Reading;
 use crate::resources::stream::StreamResource;
 use crate::resources::user::UserResource;
 use crate::session::{RootKeyInput, Session, SessionSlot, Settings};
+use crate::whoami::whoami;
 
 /// Where the root key is looked for when the block names none.
 pub const ROOT_KEY_VARIABLE: &str = "NATS_ROOT_KEY";
@@ -37,6 +38,7 @@ pub struct NatsProvider {
     claims: Arc<ClaimsWriter>,
     jetstream: Arc<JetStreamAccess>,
     environment: Environment,
+    writer: String,
 }
 
 /// Whether the process's environment is asked for what the block leaves out.
@@ -56,20 +58,26 @@ impl NatsProvider {
     /// One as Terraform runs it.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(Environment::Asked)
+        Self::with(Environment::Asked, whoami())
     }
 
     /// One that takes nothing from the process's environment, for tests.
     #[must_use]
     pub fn without_environment() -> Self {
-        Self::with(Environment::Ignored)
+        Self::writing_as(&whoami())
     }
 
-    fn with(environment: Environment) -> Self {
+    /// The same, known to agents and other writers as `writer`: tests hold several in one process.
+    #[must_use]
+    pub fn writing_as(writer: &str) -> Self {
+        Self::with(Environment::Ignored, writer.to_owned())
+    }
+
+    fn with(environment: Environment, writer: String) -> Self {
         let sessions = SessionSlot::new();
         let claims = ClaimsWriter::new(sessions.clone());
         let jetstream = JetStreamAccess::new(sessions.clone());
-        Self { sessions, claims, jetstream, environment }
+        Self { sessions, claims, jetstream, environment, writer }
     }
 
     async fn root_key(&self, config: &Value) -> Result<RootKeyInput, Diagnostic> {
@@ -190,7 +198,8 @@ impl Provider for NatsProvider {
         let mut problems = reading.into_problems();
         match self.root_key(&config).await {
             Ok(root_key) if !problems.has_errors() => {
-                self.sessions.fill(Session::new(Settings { root_key, agents, agents_unknown }, stop));
+                let settings = Settings { root_key, agents, agents_unknown };
+                self.sessions.fill(Session::writing_as(settings, stop, self.writer.clone()));
             }
             Ok(_) => {}
             Err(problem) => problems.push(problem),

@@ -13,6 +13,7 @@ use tfplug::{Diagnostic, Stop};
 use tokio::sync::Mutex;
 
 use crate::agents::{Agents, Search, System, find_system, random_bytes};
+use crate::whoami::whoami;
 
 /// Whether this process may derive keys.
 #[derive(Debug, Clone, Copy)]
@@ -59,12 +60,19 @@ pub struct Session {
     generations: RwLock<BTreeMap<AuthorityName, Generations>>,
     systems: Mutex<BTreeMap<AuthorityName, Arc<System>>>,
     lease_id: OnceLock<String>,
+    writer: String,
 }
 
 impl Session {
     /// A session that has dialled nobody yet. `stop` trips when Terraform is interrupted.
     #[must_use]
     pub fn new(settings: Settings, stop: Stop) -> Arc<Session> {
+        Session::writing_as(settings, stop, whoami())
+    }
+
+    /// The same under another name, for tests that hold several writers in one process.
+    #[must_use]
+    pub fn writing_as(settings: Settings, stop: Stop, writer: String) -> Arc<Session> {
         Arc::new(Session {
             settings,
             stop,
@@ -73,6 +81,7 @@ impl Session {
             generations: RwLock::default(),
             systems: Mutex::default(),
             lease_id: OnceLock::new(),
+            writer,
         })
     }
 
@@ -176,6 +185,12 @@ impl Session {
         }
         let id = data_encoding::HEXLOWER.encode(&random_bytes()?[..16]);
         Ok(self.lease_id.get_or_init(|| id).clone())
+    }
+
+    /// The name that others read who are slower, or who wait for this process.
+    #[must_use]
+    pub fn writer(&self) -> &str {
+        &self.writer
     }
 
     /// Forgets the systems found, so that the next [`Session::system`] asks again. Connections stay.

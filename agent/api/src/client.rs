@@ -24,6 +24,10 @@ pub use tunnel::{OpenError, Reply, RequestError, Tunnel};
 
 pub(crate) use connect::{Dial, connect_once, dial};
 
+/// Pauses before a call is made again whose connection broke.
+const AGAIN: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
+
 /// Which agent is meant. Whatever is expected, its certificate must come from the authority's host CA.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
@@ -90,8 +94,11 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn observe(&self) -> Result<Observation, CallError> {
-        let mut wire = self.wire.clone();
-        let response = self.call("Observe", wire.observe(wire::ObserveRequest {})).await?;
+        let response = self
+            .call("Observe", wire::ObserveRequest {}, |mut wire, request| async move {
+                wire.observe(request).await
+            })
+            .await?;
         let wire::ObserveResponse { report_json, sections } = response;
         let report: Report = self.read("Observe", convert::answer("the report", &report_json))?;
         Ok(Observation { report, sections: self.read("Observe", convert::sections_from_wire(sections))? })
@@ -102,9 +109,10 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, CallError> {
-        let mut wire = self.wire.clone();
         let request = wire::PreviewRequest { sections: convert::sections_to_wire(sections) };
-        let wire::PreviewResponse { plan_json } = self.call("Preview", wire.preview(request)).await?;
+        let wire::PreviewResponse { plan_json } = self
+            .call("Preview", request, |mut wire, request| async move { wire.preview(request).await })
+            .await?;
         self.read("Preview", convert::answer("the plan", &plan_json))
     }
 
@@ -124,10 +132,11 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn confirm(&self, order: TrialOrder) -> Result<(), CallError> {
-        let mut wire = self.wire.clone();
         let TrialOrder { trial_id, signature } = order;
         let request = wire::ConfirmRequest { trial_id, signature };
-        let wire::ConfirmResponse {} = self.call("Confirm", wire.confirm(request)).await?;
+        let wire::ConfirmResponse {} = self
+            .call("Confirm", request, |mut wire, request| async move { wire.confirm(request).await })
+            .await?;
         Ok(())
     }
 
@@ -136,10 +145,11 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn cancel(&self, order: TrialOrder) -> Result<(), CallError> {
-        let mut wire = self.wire.clone();
         let TrialOrder { trial_id, signature } = order;
         let request = wire::CancelRequest { trial_id, signature };
-        let wire::CancelResponse {} = self.call("Cancel", wire.cancel(request)).await?;
+        let wire::CancelResponse {} = self
+            .call("Cancel", request, |mut wire, request| async move { wire.cancel(request).await })
+            .await?;
         Ok(())
     }
 
@@ -148,8 +158,9 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`]; that somebody else holds it is no error but `granted: false`.
     pub async fn lease(&self, order: LeaseOrder) -> Result<LeaseAnswer, CallError> {
-        let mut wire = self.wire.clone();
-        let response = self.call("Lease", wire.lease(convert::lease_to_wire(order))).await?;
+        let request = convert::lease_to_wire(order);
+        let response =
+            self.call("Lease", request, |mut wire, request| async move { wire.lease(request).await }).await?;
         Ok(convert::lease_answer_from_wire(response))
     }
 
@@ -158,8 +169,9 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn probe(&self, order: ProbeOrder) -> Result<Vec<ProbeResult>, CallError> {
-        let mut wire = self.wire.clone();
-        let response = self.call("Probe", wire.probe(convert::probe_to_wire(order))).await?;
+        let request = convert::probe_to_wire(order);
+        let response =
+            self.call("Probe", request, |mut wire, request| async move { wire.probe(request).await }).await?;
         let wire::ProbeResponse { results } = response;
         Ok(results.into_iter().map(convert::probe_result_from_wire).collect())
     }
@@ -169,9 +181,11 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn claims(&self) -> Result<Option<SignedSection>, CallError> {
-        let mut wire = self.wire.clone();
         let wire::ClaimsResponse { section } =
-            self.call("Claims", wire.claims(wire::ClaimsRequest {})).await?;
+            self.call("Claims", wire::ClaimsRequest {}, |mut wire, request| async move {
+                wire.claims(request).await
+            })
+            .await?;
         section.map(|section| self.read("Claims", convert::section_from_wire(section))).transpose()
     }
 
@@ -188,17 +202,37 @@ impl AgentClient {
         tunnel::open(self.wire.clone(), &self.address, user_jwt, sign, self.timeouts.call).await
     }
 
-    /// One call with its deadline.
-    async fn call<T>(
+    /// One call with its deadline. It is made again over a new connection when the one it was made over breaks: each
+    /// of these calls may be repeated, and a connection that broke while nobody used it shows only here.
+    async fn call<Q, T, F>(
         &self,
         method: &'static str,
-        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    ) -> Result<T, CallError> {
-        match tokio::time::timeout(self.timeouts.call, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CallError::from_status(&self.address, method, status)),
-            Err(_) => Err(CallError::Timeout { address: self.address.clone(), method }),
-        }
+        request: Q,
+        send: impl Fn(Wire<Channel>, Q) -> F,
+    ) -> Result<T, CallError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let calling = async {
+            let mut left = AGAIN.iter();
+            loop {
+                let status = match send(self.wire.clone(), request.clone()).await {
+                    Ok(response) => return Ok(response.into_inner()),
+                    Err(status) => status,
+                };
+                let error = CallError::from_status(&self.address, method, status);
+                match left.next() {
+                    Some(pause) if matches!(error, CallError::Lost { .. }) => {
+                        tokio::time::sleep(*pause).await
+                    }
+                    Some(_) | None => return Err(error),
+                }
+            }
+        };
+        tokio::time::timeout(self.timeouts.call, calling)
+            .await
+            .unwrap_or_else(|_| Err(CallError::Timeout { address: self.address.clone(), method }))
     }
 
     fn read<T>(

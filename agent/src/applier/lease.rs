@@ -50,7 +50,26 @@ pub(super) fn decide(
         None if before.is_some() => files::remove_file(effects, Effect::WriteLease, &path)?,
         Some(_) | None => {}
     }
+    tell(before.as_ref(), after.as_ref(), now_ms);
     Ok(answer)
+}
+
+/// Logs who holds the lease when that has changed, and until when whoever held it before might have.
+fn tell(before: Option<&Lease>, after: Option<&Lease>, now_ms: u64) {
+    let holder = |lease: Option<&Lease>| lease.map(|lease| lease.lease_id.clone());
+    if holder(before) == holder(after) {
+        return;
+    }
+    let left_ms = before.map_or(0, |before| before.expires_ms.saturating_sub(now_ms));
+    match (before, after) {
+        (_, Some(Lease { lease_id, holder, .. })) => {
+            tracing::info!(lease_id, holder, left_ms, "lease granted");
+        }
+        (Some(Lease { lease_id, holder, .. }), None) => {
+            tracing::info!(lease_id, holder, left_ms, "lease ended");
+        }
+        (None, None) => {}
+    }
 }
 
 #[cfg(test)]

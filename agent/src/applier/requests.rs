@@ -164,10 +164,8 @@ impl Host {
         events: &Events,
     ) -> Result<Outcome, ApplierError> {
         let failed = |error: FileError| ApplierError::Failed(host_state::chain(&error));
+        self.accept(&contents, new)?;
         let Some(entry) = &contents.claims else { return Ok(Outcome::Staged) };
-        if new.contains(&SectionKind::Claims) {
-            self.ledger.write_section(SectionKind::Claims, entry).map_err(failed)?;
-        }
         let marks = [(SectionKind::Claims, entry.accepted.header.content.clone())];
         self.mark_confirmed(&mut contents, &marks).map_err(failed)?;
         let target = Target::of(&contents, Which::Confirmed).ok().flatten();

@@ -5,9 +5,10 @@
 //! the intent is written every way out leads to the old or the new configuration, also over a crash.
 
 use host_state::desired::Run;
+use host_state::document::ContentHash;
 use host_state::plan::Step;
 use host_state::report::Outcome;
-use host_state::{SectionKind, layout};
+use host_state::{SectionHeader, SectionKind, layout};
 
 use super::candidate::{Action, Goal, Prepared};
 use super::events::Events;
@@ -73,12 +74,17 @@ impl Host {
         self.execute(&target, contents, goal, prepared, events).await
     }
 
-    /// Writes newly admitted sections into the ledger.
-    fn accept(&self, contents: &Contents, new: &[SectionKind]) -> Result<(), ApplierError> {
+    /// Writes newly admitted sections into the ledger, and into the log who wrote what after what.
+    pub(super) fn accept(&self, contents: &Contents, new: &[SectionKind]) -> Result<(), ApplierError> {
         for kind in new {
             if let Some(entry) = contents.entry(*kind) {
                 let written = self.ledger.write_section(*kind, entry);
                 written.map_err(|error| ApplierError::Failed(host_state::chain(&error)))?;
+                let SectionHeader { section, generation, parent, content, writer, .. } =
+                    &entry.accepted.header;
+                let (content, parent) =
+                    (content.as_str(), parent.as_ref().map_or("none", ContentHash::as_str));
+                tracing::info!(%section, generation, content, parent, writer, "section taken in");
             }
         }
         Ok(())
@@ -250,7 +256,7 @@ impl Host {
     pub(super) fn mark_confirmed(
         &self,
         contents: &mut Contents,
-        marks: &[(SectionKind, host_state::document::ContentHash)],
+        marks: &[(SectionKind, ContentHash)],
     ) -> Result<(), super::files::FileError> {
         for (kind, content) in marks {
             let Some(entry) = contents.entry(*kind) else { continue };

@@ -27,8 +27,8 @@ pub struct Head {
     pub header: SectionHeader,
     /// Its content; of a fork both sides joined.
     pub section: ClaimsSection,
-    /// Whether hosts have different content under this generation: two writers who each reached only hosts that the
-    /// other did not. The next write ends it.
+    /// Whether some host has an account that is newer than in the newest section, or other content under its
+    /// generation: two writers who each reached only hosts that the other did not. The next write ends it.
     pub is_forked: bool,
 }
 
@@ -56,19 +56,35 @@ pub async fn newest(system: &System) -> Result<Newest, Diagnostic> {
     Ok(newest)
 }
 
-/// The newest of `sections`, which come in the order of their hosts.
-fn join(sections: Vec<SignedSection>, trust: &Trust) -> Result<Option<Head>, Diagnostic> {
-    let newest = sections.iter().map(|section| section.header.generation).max();
+/// The newest of `sections`, which come in the order of their hosts, joined with what others have that is not in it.
+///
+/// Entries are never taken out and their `iat` only grows, so a section that came before the newest one adds nothing.
+/// One that does was written beside it, however many generations ago.
+fn join(mut sections: Vec<SignedSection>, trust: &Trust) -> Result<Option<Head>, Diagnostic> {
+    // Stable: of a fork that of the first host comes first.
+    sections.sort_by_key(|section| std::cmp::Reverse(section.header.generation));
     let mut joined: Option<Head> = None;
     let mut contents = BTreeSet::new();
-    for section in sections.into_iter().filter(|section| Some(section.header.generation) == newest) {
+    for section in sections {
         if !contents.insert(section.header.content.clone()) {
             continue;
         }
-        let (header, section) = open(section, trust)?;
+        let (header, section) = match (open(section, trust), &joined) {
+            (Ok(opened), _) => opened,
+            // An old one may be signed by a key that was rotated out since.
+            (Err(problem), Some(head)) => {
+                tracing::debug!(generation = head.header.generation, "older claims: {}", problem.detail);
+                continue;
+            }
+            (Err(problem), None) => return Err(problem),
+        };
         joined = Some(match joined {
             None => Head { header, section, is_forked: false },
-            Some(first) => Head { section: both(first.section, section), is_forked: true, ..first },
+            Some(head) => {
+                let both = both(head.section.clone(), section);
+                let is_forked = header.generation == head.header.generation || both != head.section;
+                Head { section: both, is_forked: head.is_forked || is_forked, ..head }
+            }
         });
     }
     Ok(joined)
@@ -196,6 +212,17 @@ mod tests {
         assert!(head.is_forked);
         assert_eq!(head.header, left.header);
         assert_eq!(accounts(&head), [("a", 10), ("b", 20), ("c", 6), ("d", 7)]);
+    }
+
+    #[test]
+    fn what_was_written_beside_an_older_generation_is_not_lost() {
+        let common = signed(&ours(), 4, &[("a", 1)]);
+        let beside = signed(&ours(), 5, &[("a", 1), ("b", 20)]);
+        let newest = signed(&ours(), 6, &[("a", 9), ("c", 5)]);
+        let head = joined(vec![common, beside, newest.clone()]);
+        assert_eq!(head.header, newest.header);
+        assert!(head.is_forked);
+        assert_eq!(accounts(&head), [("a", 9), ("b", 20), ("c", 5)]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::agents::System;
 const PUSH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a host is pushed to again whose server has not taken the accounts, as one that is just starting.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How often a host is pushed to again whose connection broke meanwhile.
+const AGAIN: u32 = 4;
 /// Pause between two such pushes.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -74,8 +76,19 @@ pub(super) async fn push(
 /// Pushes until the host's server has every account; why it has not, when it does not come to that.
 async fn push_to(agent: &AgentClient, section: &SignedSection) -> Result<Option<String>, CallError> {
     let settled = Instant::now() + SETTLE;
+    let mut broken = 0;
     loop {
-        let report = push_once(agent, section).await?;
+        let report = match push_once(agent, section).await {
+            Ok(report) => report,
+            // Whether the host has it is not known, and who goes on to the next host as if it had not may write beside
+            // another writer. To take the same section in twice is one.
+            Err(CallError::Lost { .. }) if broken < AGAIN => {
+                broken += 1;
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(reason) = missing(&report) else { return Ok(None) };
         if Instant::now() >= settled {
             return Ok(Some(reason));

@@ -22,12 +22,12 @@ use super::push::{CLAIMS, Pushed, push};
 use crate::agents::System;
 use crate::resources::natural_id::AccountId;
 use crate::session::{KeyState, SessionSlot};
-use crate::whoami::whoami;
 
 /// How long the first change of a process waits for others to join its generation.
 const JOIN: Duration = Duration::from_millis(50);
-/// How often a lost race is run again. Each costs one read and one refused push.
-const ATTEMPTS: u32 = 10;
+/// How often a lost race is run again: sixteen writers who start at once have each had their turn long before. Each
+/// costs one read and one refused push.
+const ATTEMPTS: u32 = 30;
 /// Most that is waited before a race is run again; less by chance.
 const MAX_PAUSE_MS: u64 = 200;
 
@@ -167,6 +167,8 @@ impl ClaimsWriter {
     /// Reads, merges, pushes; again from the start when somebody was faster.
     async fn race(&self, authority: &AuthorityName, edits: &[Edit]) -> Result<Decided, Diagnostic> {
         let mut lost = String::new();
+        let session = self.sessions.session()?;
+        let writer = session.writer();
         for _ in 0..ATTEMPTS {
             let system = self.system(authority).await?;
             let newest = newest(&system).await?;
@@ -176,8 +178,8 @@ impl ClaimsWriter {
             let Revision { section, outcomes } =
                 revise(authority, head.map(|head| &head.section), edits, now);
             let pushed = match (section, head) {
-                (Some(section), _) => sign(authority, head, &section),
-                (None, Some(head)) if head.is_forked => sign(authority, Some(head), &head.section),
+                (Some(section), _) => sign(authority, writer, head, &section),
+                (None, Some(head)) if head.is_forked => sign(authority, writer, Some(head), &head.section),
                 (None, Some(head)) => sign_again(authority, head),
                 (None, None) => return Ok((outcomes, Diagnostics::new())),
             };
@@ -205,7 +207,7 @@ fn pause() -> Duration {
 
 /// The next generation. After a fork it leaves one number out: hosts on either branch then take it as one whose
 /// predecessor they missed.
-fn sign(authority: &Authority, head: Option<&Head>, section: &ClaimsSection) -> SignedSection {
+fn sign(authority: &Authority, writer: &str, head: Option<&Head>, section: &ClaimsSection) -> SignedSection {
     let body = canonical(section);
     let step = if head.is_some_and(|head| head.is_forked) { 2 } else { 1 };
     let header = SectionHeader {
@@ -218,7 +220,7 @@ fn sign(authority: &Authority, head: Option<&Head>, section: &ClaimsSection) -> 
         parent: head.map(|head| head.header.content.clone()),
         content: ContentHash::of(&body),
         document_key: authority.generations().document,
-        writer: whoami(),
+        writer: writer.to_owned(),
     };
     signed(authority, header, body)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -13,17 +12,28 @@ use identity::{Authority, HostName};
 use nats_agent_api::AgentClient;
 use nats_agent_api::order::{LEASE_DOMAIN, LeaseOrder};
 use tfplug::Diagnostic;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use crate::agents::random_bytes;
+
+/// How long a grant lives.
+const LIFE: Duration = Duration::from_millis(DEFAULT_TTL_MS as u64);
 /// A third of the lease's life, so that two renewals may fail.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// How long writers of whom none has a majority go on asking.
+const CONTEST: Duration = Duration::from_secs(10);
+/// Longest pause between two of their rounds; less by chance.
+const MAX_PAUSE_MS: u64 = 250;
+/// Pause before a host is asked again that has granted its lease to somebody who will give it back.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A lease that is held. Dropped without [`Lease::release`] it runs out by itself.
 #[derive(Debug)]
 pub struct Lease {
-    id: String,
     asking: Arc<Asking>,
-    is_lost: Arc<AtomicBool>,
+    held_until: watch::Receiver<Instant>,
     renewal: JoinHandle<()>,
 }
 
@@ -36,8 +46,15 @@ struct Asking {
     signature: String,
 }
 
+type Answers = BTreeMap<HostName, Result<LeaseAnswer, String>>;
+
 impl Lease {
-    /// Acquires it from `agents`, of which there are `declared` in all, those that do not answer included.
+    /// Acquires it from `agents`, of which there are `declared` in all, those that do not answer included: from a
+    /// majority, and then from all others that answer, for each host takes changes from its own lease's holder alone.
+    ///
+    /// The first host by name is asked first, so that of writers who start at once one is refused there and asks no
+    /// other; where it does not answer, writers may each get some hosts, and then give them back and ask again by
+    /// chance.
     ///
     /// # Errors
     /// When fewer than half of `declared` and one grant it; the text names who holds it.
@@ -51,35 +68,42 @@ impl Lease {
         let signed =
             authority.document_key().sign(LEASE_DOMAIN, &LeaseOrder::signed_bytes(&lease_id, &holder));
         let signature = BASE64.encode(&signed);
-        let asking = Arc::new(Asking { agents, declared, lease_id: lease_id.clone(), holder, signature });
-        let answers = asking.ask(LeaseAction::Acquire).await;
-        if let Err(why) = asking.majority(&answers) {
-            asking.ask(LeaseAction::Release).await;
-            return Err(why);
+        let asking = Arc::new(Asking { agents, declared, lease_id, holder, signature });
+        let won = match asking.contest().await {
+            Ok(since) => asking.complete(since).await,
+            Err(why) => Err(why),
+        };
+        match won {
+            Ok(since) => {
+                let (held, held_until) = watch::channel(since + LIFE);
+                let renewal = tokio::spawn(renew(Arc::clone(&asking), held));
+                Ok(Lease { asking, held_until, renewal })
+            }
+            Err(why) => {
+                asking.ask(LeaseAction::Release).await;
+                Err(why)
+            }
         }
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let renewal = tokio::spawn(renew(Arc::clone(&asking), Arc::clone(&is_lost)));
-        Ok(Lease { id: lease_id, asking, is_lost, renewal })
     }
 
     /// Its id, for each apply.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        &self.asking.lease_id
     }
 
     /// Whether it is still held.
     ///
     /// # Errors
-    /// When a renewal did not find a majority.
+    /// When no majority has renewed it within its life.
     pub fn check(&self) -> Result<(), Diagnostic> {
-        if self.is_lost.load(Ordering::Acquire) {
-            return Err(Diagnostic::error(
-                "The lease was lost",
-                "Fewer than a majority of the agents renewed it, so somebody else may be changing hosts. Apply again.",
-            ));
+        if Instant::now() < *self.held_until.borrow() {
+            return Ok(());
         }
-        Ok(())
+        Err(Diagnostic::error(
+            "The lease was lost",
+            "Fewer than a majority of the agents renewed it, so somebody else may be changing hosts. Apply again.",
+        ))
     }
 
     /// Gives it back.
@@ -95,69 +119,160 @@ impl Drop for Lease {
     }
 }
 
-async fn renew(asking: Arc<Asking>, is_lost: Arc<AtomicBool>) {
+/// Renews until the lease has run out, which a process that was halted learns here.
+async fn renew(asking: Arc<Asking>, held: watch::Sender<Instant>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
+        let since = Instant::now();
+        if since >= *held.borrow() {
+            return;
+        }
         // Acquire renews what is held and takes back what ran out on a host that was away; it never takes what
         // somebody else holds.
         let answers = asking.ask(LeaseAction::Acquire).await;
-        if asking.majority(&answers).is_err() {
-            is_lost.store(true, Ordering::Release);
-            return;
+        if granted(&answers) >= asking.needed() {
+            held.send_replace(since + LIFE);
         }
     }
 }
 
 impl Asking {
-    async fn ask(&self, action: LeaseAction) -> BTreeMap<HostName, Result<LeaseAnswer, String>> {
-        let one = |(host, agent): (&HostName, &AgentClient)| {
-            let order = LeaseOrder {
-                lease_id: self.lease_id.clone(),
-                holder: self.holder.clone(),
-                action,
-                ttl_ms: DEFAULT_TTL_MS,
-                signature: self.signature.clone(),
-            };
-            let (host, agent) = (host.clone(), agent.clone());
-            async move {
-                // Shorter than a renewal's pause, so that a silent host does not hold up the others' renewal.
-                let answer = tokio::time::timeout(RENEWAL / 2, agent.lease(order)).await;
-                let answer = match answer {
-                    Ok(answer) => answer.map_err(|why| chain(&why)),
-                    Err(_) => Err(format!("agent `{}` did not answer in time", agent.address())),
-                };
-                (host, answer)
+    fn needed(&self) -> usize {
+        self.declared / 2 + 1
+    }
+
+    /// Asks until a majority has granted, or somebody else has one. Returns since when it is held.
+    async fn contest(&self) -> Result<Instant, Diagnostic> {
+        let end = Instant::now() + CONTEST;
+        loop {
+            let since = Instant::now();
+            let answers = self.vote().await;
+            if granted(&answers) >= self.needed() {
+                return Ok(since);
             }
+            // Who gives back is told who holds it.
+            let held = self.ask(LeaseAction::Release).await;
+            let others = holders(&held);
+            let leader = others.iter().max_by_key(|(_, (hosts, _))| *hosts);
+            let is_hopeless = held.values().filter(|answer| answer.is_ok()).count() < self.needed();
+            match leader {
+                Some((holder, (hosts, left_ms))) if *hosts >= self.needed() || Instant::now() >= end => {
+                    return Err(held_by(holder, *left_ms));
+                }
+                None if is_hopeless || Instant::now() >= end => return Err(self.silence(&held)),
+                Some(_) if is_hopeless => return Err(self.silence(&held)),
+                Some(_) | None => tokio::time::sleep(by_chance()).await,
+            }
+        }
+    }
+
+    /// Asks the first host that answers, and all others when it has granted.
+    async fn vote(&self) -> Answers {
+        let mut answers = Answers::new();
+        for (host, agent) in &self.agents {
+            let answer = self.ask_one(agent, LeaseAction::Acquire).await;
+            let decided = answer.as_ref().ok().map(|answer| answer.granted);
+            answers.insert(host.clone(), answer);
+            match decided {
+                Some(true) => break,
+                Some(false) => return answers,
+                None => {}
+            }
+        }
+        let others = self.agents.iter().filter(|(host, _)| !answers.contains_key(*host));
+        let others = others.map(|(host, agent)| async move {
+            (host.clone(), self.ask_one(agent, LeaseAction::Acquire).await)
+        });
+        let others = join_all(others).await;
+        answers.extend(others);
+        answers
+    }
+
+    /// Waits for hosts that have granted their lease to somebody without a majority, who gives it back or lets it run
+    /// out. Returns since when the lease is held.
+    async fn complete(&self, mut since: Instant) -> Result<Instant, Diagnostic> {
+        let end = Instant::now() + LIFE + RENEWAL;
+        loop {
+            let asked = Instant::now();
+            let answers = self.ask(LeaseAction::Acquire).await;
+            if granted(&answers) >= self.needed() {
+                since = asked;
+            }
+            let others = holders(&answers);
+            let Some((holder, (_, left_ms))) = others.iter().next() else { return Ok(since) };
+            if Instant::now() >= end || asked >= since + LIFE {
+                return Err(held_by(holder, *left_ms));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn ask(&self, action: LeaseAction) -> Answers {
+        let one = |(host, agent): (&HostName, &AgentClient)| {
+            let (host, agent) = (host.clone(), agent.clone());
+            async move { (host, self.ask_one(&agent, action).await) }
         };
         join_all(self.agents.iter().map(one)).await.into_iter().collect()
     }
 
-    fn majority(&self, answers: &BTreeMap<HostName, Result<LeaseAnswer, String>>) -> Result<(), Diagnostic> {
-        let granted =
-            answers.values().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.granted)).count();
-        let needed = self.declared / 2 + 1;
-        if granted >= needed {
-            return Ok(());
+    async fn ask_one(&self, agent: &AgentClient, action: LeaseAction) -> Result<LeaseAnswer, String> {
+        let order = LeaseOrder {
+            lease_id: self.lease_id.clone(),
+            holder: self.holder.clone(),
+            action,
+            ttl_ms: DEFAULT_TTL_MS,
+            signature: self.signature.clone(),
+        };
+        // Shorter than a renewal's pause, so that a silent host does not hold up the others' renewal.
+        match tokio::time::timeout(RENEWAL / 2, agent.lease(order)).await {
+            Ok(answer) => answer.map_err(|why| chain(&why)),
+            Err(_) => Err(format!("agent `{}` did not answer in time", agent.address())),
         }
-        let mut held = answers.values().filter_map(|answer| answer.as_ref().ok());
-        if let Some(other) = held.find(|answer| !answer.granted && !answer.holder.is_empty()) {
-            let seconds = other.remaining_ms.div_ceil(1000);
-            return Err(Diagnostic::error(
-                "Somebody else is changing these hosts",
-                format!(
-                    "The lease is held by {} for another {seconds} s unless it is renewed. Wait until that is done, then \
-                     apply again.",
-                    other.holder
-                ),
-            ));
-        }
+    }
+
+    fn silence(&self, answers: &Answers) -> Diagnostic {
         let why: Vec<String> = answers
             .iter()
             .filter_map(|(host, answer)| answer.as_ref().err().map(|why| format!("`{host}`: {why}.")))
             .collect();
-        Err(Diagnostic::error(
-            format!("Only {granted} of {} agents grant the lease, {needed} are needed", self.declared),
+        let answered = answers.len() - why.len();
+        let (declared, needed) = (self.declared, self.needed());
+        Diagnostic::error(
+            format!("Only {answered} of {declared} agents grant the lease, {needed} are needed"),
             format!("Bring the hosts back, or mark them `absent`.\n{}", why.join("\n")),
-        ))
+        )
     }
+}
+
+fn granted(answers: &Answers) -> usize {
+    answers.values().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.granted)).count()
+}
+
+/// Who else holds the lease of how many hosts, and for how many milliseconds at most.
+fn holders(answers: &Answers) -> BTreeMap<&str, (usize, u32)> {
+    let mut holders: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
+    let answered = answers.values().filter_map(|answer| answer.as_ref().ok());
+    for other in answered.filter(|answer| !answer.granted && !answer.holder.is_empty()) {
+        let (hosts, left_ms) = holders.entry(&other.holder).or_default();
+        *hosts += 1;
+        *left_ms = other.remaining_ms.max(*left_ms);
+    }
+    holders
+}
+
+fn held_by(holder: &str, left_ms: u32) -> Diagnostic {
+    let seconds = left_ms.div_ceil(1000);
+    Diagnostic::error(
+        "Somebody else is changing these hosts",
+        format!(
+            "The lease is held by {holder} for another {seconds} s unless it is renewed. Wait until that is done, then \
+             apply again."
+        ),
+    )
+}
+
+/// By chance, so that two writers do not meet again.
+fn by_chance() -> Duration {
+    let chance = random_bytes().map_or(128, |bytes| u64::from(bytes[0]));
+    Duration::from_millis(MAX_PAUSE_MS * chance / 255)
 }

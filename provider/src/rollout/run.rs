@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use host_state::plan::Impact;
 use host_state::report::{ApplyEvent, Outcome, Report, RunStatus};
-use host_state::{SectionKind, SignedSection, chain};
+use host_state::{Plan, SectionKind, SignedSection, chain};
 use identity::HostName;
 use nats_agent_api::CallError;
 use nats_agent_api::order::{ApplyMode, ApplyOrder};
@@ -64,6 +64,10 @@ impl Conductor<'_> {
     /// Hosts that refused. May be repeated.
     pub async fn stage(&self, orders: &Orders) -> Result<(), Stopped> {
         let all: BTreeSet<HostName> = orders.keys().cloned().collect();
+        // Another writer may have been here between our look and our lease; then nobody is told anything.
+        if let Err(failed) = self.previews(orders, &all).await {
+            return Err(Stopped { failed, untouched: all, ..Stopped::default() });
+        }
         let Results { done, failed } = self.apply(orders, &all, ApplyMode::Stage).await;
         if failed.is_empty() {
             return Ok(());
@@ -181,31 +185,39 @@ impl Conductor<'_> {
         orders: &Orders,
         hosts: &BTreeSet<HostName>,
     ) -> Result<BTreeMap<HostName, HostChange>, BTreeMap<HostName, String>> {
+        let (plans, leader) = tokio::join!(self.previews(orders, hosts), self.meta_leader());
+        let change = |(host, plan): (HostName, Plan)| {
+            let cluster = self.system.hosts.get(&host).map(|entry| entry.cluster.clone()).unwrap_or_default();
+            let change = HostChange {
+                cluster,
+                impact: plan.impact,
+                is_fresh: self.hosts.get(&host).is_none_or(|joined| !joined.report.formed),
+                is_meta_leader: leader.as_deref() == Some(host.as_str()),
+                leaderships: 0,
+            };
+            (host, change)
+        };
+        Ok(plans?.into_iter().map(change).collect())
+    }
+
+    /// What each host says an order would do, or why some will not take it.
+    async fn previews(
+        &self,
+        orders: &Orders,
+        hosts: &BTreeSet<HostName>,
+    ) -> Result<BTreeMap<HostName, Plan>, BTreeMap<HostName, String>> {
         let asked = hosts.iter().filter_map(|host| Some((host, self.hosts.get(host)?, orders.get(host)?)));
-        let plans = join_all(asked.map(|(host, joined, sections)| async move {
-            (host, joined, joined.agent.preview(sections.clone()).await)
+        let asked = join_all(asked.map(|(host, joined, sections)| async move {
+            (host.clone(), joined.agent.preview(sections.clone()).await)
         }));
-        let leader = self.meta_leader().await;
-        let mut changes = BTreeMap::new();
-        let mut failed = BTreeMap::new();
-        for (host, joined, plan) in plans.await {
+        let (mut plans, mut failed) = (BTreeMap::new(), BTreeMap::new());
+        for (host, plan) in asked.await {
             match plan {
-                Ok(plan) => {
-                    let cluster =
-                        self.system.hosts.get(host).map(|entry| entry.cluster.clone()).unwrap_or_default();
-                    let change = HostChange {
-                        cluster,
-                        impact: plan.impact,
-                        is_fresh: !joined.report.formed,
-                        is_meta_leader: leader.as_deref() == Some(host.as_str()),
-                        leaderships: 0,
-                    };
-                    changes.insert(host.clone(), change);
-                }
-                Err(why) => _ = failed.insert(host.clone(), chain(&why)),
+                Ok(plan) => _ = plans.insert(host, plan),
+                Err(why) => _ = failed.insert(host, chain(&why)),
             }
         }
-        if failed.is_empty() { Ok(changes) } else { Err(failed) }
+        if failed.is_empty() { Ok(plans) } else { Err(failed) }
     }
 
     async fn meta_leader(&self) -> Option<String> {

@@ -68,7 +68,7 @@ async fn a_race_lost_every_time_ends_and_says_so() {
     let problem = write(&rig, 1).await.unwrap_err();
     assert_eq!(problem.summary, "The claims could not be written");
     assert!(
-        problem.detail.contains("After 10 tries another writer was faster each time"),
+        problem.detail.contains("After 30 tries another writer was faster each time"),
         "{}",
         problem.detail
     );

@@ -21,7 +21,6 @@ use crate::rollout::run::{Conductor, Orders};
 use crate::rollout::signing::{Addressee, sign};
 use crate::session::Session;
 use crate::topology::{Cluster, HostMaterial, cluster_sections, host_names};
-use crate::whoami::whoami;
 
 /// A cluster to be brought about.
 pub(super) struct Conduct<'a> {
@@ -99,13 +98,20 @@ impl Conduct<'_> {
     /// Sections that differ from the ledgers'.
     fn orders(&self, hosts: &Hosts, release: Option<&Release>) -> Orders {
         let sections = cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, release);
-        orders(&hosts.system.authority, &self.owner(), &hosts.joined, &sections)
+        orders(self.session.writer(), &hosts.system.authority, &self.owner(), &hosts.joined, &sections)
     }
 
     pub(super) async fn lease(&self, hosts: &Hosts) -> Result<Lease, Diagnostic> {
         let agents = hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.agent.clone())).collect();
         let declared = hosts.joined.len();
-        Lease::acquire(agents, declared, &hosts.system.authority, self.session.lease_id()?, whoami()).await
+        Lease::acquire(
+            agents,
+            declared,
+            &hosts.system.authority,
+            self.session.lease_id()?,
+            self.session.writer().to_owned(),
+        )
+        .await
     }
 
     /// Stages what is new and leaves the roll to the gateway; what changed without the declaration (a renewed issuer)
@@ -233,7 +239,7 @@ impl Conduct<'_> {
         }
         let sections =
             cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, Some(release));
-        let mut released = orders(&hosts.system.authority, &what, &joined, &sections);
+        let mut released = orders(self.session.writer(), &hosts.system.authority, &what, &joined, &sections);
         for host in joined.keys() {
             released.entry(host.clone()).or_default();
         }
@@ -276,18 +282,18 @@ pub(super) fn materials(
     if problems.is_empty() { Ok(materials) } else { Err(problems) }
 }
 
-/// Signed sections for the hosts whose ledger differs.
+/// Sections signed in the name of `writer`, for the hosts whose ledger differs.
 pub(super) fn orders(
+    writer: &str,
     authority: &Authority,
     owner: &str,
     joined: &BTreeMap<HostName, Joined>,
     sections: &BTreeMap<HostName, ClusterSection>,
 ) -> Orders {
-    let writer = whoami();
     joined
         .iter()
         .filter_map(|(host, one)| {
-            let to = Addressee { host, claim_id: &one.claim_id, owner, writer: &writer };
+            let to = Addressee { host, claim_id: &one.claim_id, owner, writer };
             let signed = sign(authority, to, one.head(SectionKind::Cluster), sections.get(host)?)?;
             Some((host.clone(), vec![signed]))
         })

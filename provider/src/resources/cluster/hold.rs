@@ -44,7 +44,7 @@ impl Conduct<'_> {
         let trust = system.trust.clone();
         let materials = materials(&system.authority, &trust, cluster, &joined)?;
         let sections = cluster_sections(cluster, &trust, self.declared, &materials, None);
-        let orders = orders(&system.authority, &self.owner(), &joined, &sections);
+        let orders = orders(self.session.writer(), &system.authority, &self.owner(), &joined, &sections);
         system.hosts.retain(|host, _| joined.contains_key(host));
         if orders.is_empty() {
             return Ok(warnings);

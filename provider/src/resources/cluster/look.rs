@@ -250,7 +250,7 @@ async fn foretell_within(
     let materials = materials(&authority, &authority.trust(), cluster, &joined).ok()?;
     let release = joined.values().find_map(|one| one.cluster().and_then(|section| section.release));
     let sections = cluster_sections(cluster, &authority.trust(), declared, &materials, release.as_ref());
-    let orders = orders(&authority, &owner(cluster.name.as_str()), &joined, &sections);
+    let orders = orders(session.writer(), &authority, &owner(cluster.name.as_str()), &joined, &sections);
     let plans = join_all(joined.iter().map(|(host, one)| {
         let sections = orders.get(host).cloned().unwrap_or_default();
         async move { (host.clone(), one.agent.preview(sections).await) }

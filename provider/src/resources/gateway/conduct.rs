@@ -28,7 +28,6 @@ use crate::rollout::run::{Conductor, Orders};
 use crate::rollout::signing::{Addressee, sign};
 use crate::session::{KeyState, Session};
 use crate::topology::{Gateway, gateway_section};
-use crate::whoami::whoami;
 
 /// A gateway to be brought about.
 pub(super) struct Conduct<'a> {
@@ -136,7 +135,14 @@ impl Conduct<'_> {
 
     async fn lease(&self, system: &System, joined: &BTreeMap<HostName, Joined>) -> Result<Lease, Diagnostic> {
         let agents = joined.iter().map(|(host, one)| (host.clone(), one.agent.clone())).collect();
-        Lease::acquire(agents, joined.len(), &system.authority, self.session.lease_id()?, whoami()).await
+        Lease::acquire(
+            agents,
+            joined.len(),
+            &system.authority,
+            self.session.lease_id()?,
+            self.session.writer().to_owned(),
+        )
+        .await
     }
 
     /// An order for every host, empty where the ledger has it all.
@@ -158,11 +164,11 @@ impl Conduct<'_> {
         joined: &BTreeMap<HostName, Joined>,
         section: &GatewaySection,
     ) -> Orders {
-        let (owner, writer) = (self.owner(), whoami());
+        let (owner, writer) = (self.owner(), self.session.writer());
         joined
             .iter()
             .map(|(host, one)| {
-                let to = Addressee { host, claim_id: &one.claim_id, owner: &owner, writer: &writer };
+                let to = Addressee { host, claim_id: &one.claim_id, owner: &owner, writer };
                 let signed = sign(&system.authority, to, one.head(SectionKind::Gateway), section);
                 (host.clone(), signed.into_iter().collect())
             })
