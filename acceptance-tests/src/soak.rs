@@ -4,6 +4,7 @@
 //! measurement, a proof whose promise is broken fails.
 
 pub mod proof;
+pub mod writers;
 
 use anyhow::Result;
 
@@ -45,7 +46,7 @@ impl Order {
 pub type Prove = fn(&Order) -> Result<Proof>;
 
 /// All of them by name, in the order in which they run.
-pub const PROOFS: &[(&str, Prove)] = &[];
+pub const PROOFS: &[(&str, Prove)] = &[("writers", writers::prove)];
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,11 @@ fn every_proof_has_a_name_of_its_own() {
     assert_eq!(names.len(), PROOFS.len());
 }
 
-#[expect(dead_code, reason = "the first proof is still to come")]
+#[test]
+fn writers() {
+    sample("writers");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());
