@@ -13,3 +13,5 @@ mod drift;
 mod refusals;
 #[path = "applier/rig.rs"]
 mod rig;
+#[path = "applier/writers.rs"]
+mod writers;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use host_state::Drift;
 use identity::{Authority, Generations, RootKey};
 use nats_agent_api::fake::FakeAgent;
+use nats_agent_api::server::{Method, ServiceError};
 use terraform_provider_nats::provider::NatsProvider;
 use tfplug::testing::{Action, Harness, Instance};
 use tfplug::{Diagnostics, Value};
@@ -262,5 +263,24 @@ async fn rules_and_protection_are_told_in_the_plan() {
     let open = block.with("deletion_protection", false);
     let made = harness.apply("nats_cluster", Some(&made), open).await.unwrap();
     harness.destroy("nats_cluster", &made).await.unwrap();
+    assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_another_writer_changed_meanwhile_keeps_the_others_from_being_told() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents = bare(&authority(ROOT), 3).await;
+    let block = cluster(trust, &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    let faster = ServiceError::Conflict("generation 2 was already written by somebody else".to_owned());
+    agents[2].script(|script| script.fail = [(Method::Preview, faster)].into());
+    let wanted = block.with("deletion_protection", false);
+    let failure = harness.apply("nats_cluster", Some(&made), wanted.clone()).await.unwrap_err();
+    let told_of = told(&failure.diagnostics);
+    assert!(told_of.contains("written by somebody else") && told_of.contains("Changed: none"), "{told_of}");
+    assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 1));
+    agents[2].script(|script| script.fail.clear());
+    harness.apply("nats_cluster", Some(&made), wanted).await.unwrap();
     assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 2));
 }

@@ -5,7 +5,7 @@
 use data_encoding::BASE64;
 use host_state::admission::{Admission, Bound, Refusal, admit};
 use host_state::document::{ClaimsSection, ClusterSection, GatewaySection, ParseError, SECTION_DOMAIN};
-use host_state::{SectionHeader, SectionKind, SignedSection};
+use host_state::{SectionKind, SignedSection};
 use identity::{Jwt, Trust, decode_account};
 
 use super::claim::ClaimRecord;
@@ -113,8 +113,7 @@ pub(super) fn take_in(
         seen.push(kind);
         verify(&trust, section)?;
         let entry = contents.entry(kind);
-        if admit_next(&bound, entry.map(|entry| &entry.accepted.header), &section.header)? == Admission::Same
-        {
+        if admit(&bound, entry.map(|entry| &entry.accepted.header), &section.header)? == Admission::Same {
             continue;
         }
         check_content(claim, &trust, section)?;
@@ -141,21 +140,6 @@ pub(super) fn take_peer_claims(
     }
     let Admitted { contents, new } = take_in(claim, contents, std::slice::from_ref(section))?;
     Ok((!new.is_empty()).then_some(contents))
-}
-
-/// As [`admit`], but a claims section that is more than one generation ahead follows: its parent is one that this host
-/// missed while it was away, and no writer of the next generation is passed over.
-fn admit_next(
-    bound: &Bound<'_>,
-    head: Option<&SectionHeader>,
-    incoming: &SectionHeader,
-) -> Result<Admission, Refusal> {
-    let is_gap = |head: &SectionHeader| {
-        incoming.section == SectionKind::Claims
-            && head.owner == incoming.owner
-            && incoming.generation > head.generation.saturating_add(1)
-    };
-    admit(bound, head.filter(|head| !is_gap(head)), incoming)
 }
 
 fn verify(trust: &Trust, section: &SignedSection) -> Result<(), AdmitError> {

@@ -121,7 +121,7 @@ async fn silence_refusal_and_hanging_up_are_temporary_and_told_apart() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_dialled_again() {
+async fn a_call_over_a_broken_connection_is_made_again_over_a_new_one() {
     let acme = authority(1);
     let agent = FakeAgent::claimed(&acme, "east-1").await;
     let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -140,8 +140,5 @@ async fn a_broken_connection_is_dialled_again() {
     let client = connect(&address, &acme, &acme, Some("east-1"), None).await.unwrap();
     client.observe().await.unwrap();
     cut.send(()).await.unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while let Err(error) = client.observe().await {
-        assert!(tokio::time::Instant::now() < deadline, "{error}");
-    }
+    client.observe().await.unwrap();
 }
