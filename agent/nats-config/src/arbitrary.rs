@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use data_encoding::BASE64URL_NOPAD;
@@ -110,7 +110,8 @@ fn jetstream() -> impl Strategy<Value = JetStream> {
     )
 }
 
-fn limits() -> impl Strategy<Value = ServerLimits> {
+/// Bounds on what clients may do.
+pub fn limits() -> impl Strategy<Value = ServerLimits> {
     let count = || of(1..=1_000_000_u64);
     let small = |most: u64| of((1..=most).prop_map(|size| ByteSize::from_bytes(size).expect("it is small")));
     // The largest payload stays below the smallest number of pending bytes.
@@ -149,7 +150,8 @@ fn limits() -> impl Strategy<Value = ServerLimits> {
         )
 }
 
-fn logging() -> impl Strategy<Value = Logging> {
+/// What is logged, and where to.
+pub fn logging() -> impl Strategy<Value = Logging> {
     let file = of((of("[a-z]{1,8}"), of(byte_size()), of(1..=100_u64)));
     (any::<bool>(), any::<bool>(), any::<bool>(), file).prop_map(|(debug, trace, utc, file)| {
         let (name, rotate_at, rotated) = file.unwrap_or((None, None, None));
@@ -164,13 +166,25 @@ pub fn setting_text() -> impl Strategy<Value = String> {
     "[ -~\t\n\r\u{e9}\u{2028}\u{1f600}<>&$\"\\\\]{0,24}"
 }
 
-/// Extra settings that a server takes: a free-form map, and single settings inside our own sections.
-fn extra(has_cluster: bool, has_jetstream: bool) -> impl Strategy<Value = Map<String, Value>> {
+/// Extra settings that a server takes: a free-form map, single settings inside our own sections, and listeners that the
+/// model does not know, which mention `address` and bind to ports from `port` on.
+pub fn extra(
+    has_cluster: bool,
+    has_jetstream: bool,
+    address: IpAddr,
+    port: u16,
+) -> impl Strategy<Value = Map<String, Value>> {
     let metadata = of(btree_map("[a-zA-Z][a-zA-Z0-9 _.:-]{0,8}", setting_text(), 0..4));
-    (metadata, of(1..=100_u64), of(1..=8_u64), of(16..=1024_u64)).prop_map(
-        move |(metadata, reports, pool_size, queue)| {
+    let single = (of(1..=100_u64), of(1..=8_u64), of(16..=1024_u64));
+    let listeners = (any::<bool>(), of(host_port()), any::<bool>(), any::<bool>());
+    (metadata, single, listeners).prop_map(
+        move |(metadata, (reports, pool_size, queue), (has_leafnodes, remote, has_websocket, mentions))| {
+            let listen = |offset: u16| SocketAddr::new(address, port.saturating_add(offset)).to_string();
             let mut map = Map::new();
             map.extend(metadata.map(|metadata| ("server_metadata".to_owned(), json!(metadata))));
+            if mentions {
+                map.insert("server_metadata".to_owned(), json!({ "see": format!("http://{}/", listen(0)) }));
+            }
             map.extend(reports.map(|count| ("connect_error_reports".to_owned(), json!(count))));
             if has_cluster {
                 map.extend(pool_size.map(|size| ("cluster".to_owned(), json!({ "pool_size": size }))));
@@ -179,6 +193,16 @@ fn extra(has_cluster: bool, has_jetstream: bool) -> impl Strategy<Value = Map<St
                 let queue =
                     queue.map(|limit| ("jetstream".to_owned(), json!({ "request_queue_limit": limit })));
                 map.extend(queue);
+            }
+            if has_leafnodes {
+                let mut leafnodes = json!({ "listen": listen(4), "no_advertise": true });
+                if let Some(remote) = remote {
+                    leafnodes["remotes"] = json!([{ "url": format!("nats-leaf://{remote}") }]);
+                }
+                map.insert("leafnodes".to_owned(), leafnodes);
+            }
+            if has_websocket {
+                map.insert("websocket".to_owned(), json!({ "listen": listen(5), "no_tls": true }));
             }
             map
         },
@@ -283,7 +307,7 @@ pub fn server_config(
             btree_set("disk:[a-z]{1,4}|region:[a-z0-9]{1,4}", 0..3),
             (30..=600_u32, 0..=29_u32),
             of(Just("nats-server.pid".to_owned())),
-            extra(has_cluster, has_jetstream),
+            extra(has_cluster, has_jetstream, address, port),
         );
         (listeners, rest).prop_map(move |((client, cluster, gateway), rest)| {
             let (server_name, jetstream, trust, limits, logging, mut tags, lame_duck, pid_file, extra) = rest;

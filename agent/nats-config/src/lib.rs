@@ -43,4 +43,4 @@ pub use reload::{Change, ReloadRule, reload_class, reload_rules, split};
 pub use render::{Rendered, render};
 pub use shadow::{ShadowPlan, shadow};
 pub use size::{ByteSize, ByteSizeError};
-pub use validate::owned_settings;
+pub use validate::{owned_settings, refused_settings};

@@ -11,8 +11,6 @@ use serde_json::{Map, Value};
 
 use crate::ServerConfig;
 
-#[cfg(test)]
-pub(crate) use table::model_paths;
 use table::{Cost, Row};
 pub use table::{ReloadRule, reload_rules};
 

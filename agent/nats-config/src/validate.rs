@@ -10,7 +10,7 @@ mod paths;
 mod storage;
 mod trust;
 
-pub use extra::owned_settings;
+pub use extra::{owned_settings, refused_settings};
 
 use crate::{LameDuck, Logging, NatsDuration, Problem, ServerConfig, ServerLimits, difference::shortened};
 

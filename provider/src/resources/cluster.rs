@@ -5,6 +5,7 @@ mod conduct;
 mod hold;
 mod look;
 mod schema;
+mod server_config;
 
 pub(in crate::resources) use block::read_rollout;
 pub(in crate::resources) use conduct::{findings, new_lineage, pasts, replace_heads};

@@ -33,6 +33,8 @@ pub(super) struct Row {
 /// A rule as documentation and tests see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReloadRule {
+    /// Dotted path in the model, below `extra` in the server's own words.
+    pub model: &'static str,
     /// Dotted path under NATS's own names.
     pub setting: &'static str,
     /// `reload`, `reload upwards, restart downwards`, `deferred to the next restart` or `restart`.
@@ -43,8 +45,6 @@ pub struct ReloadRule {
 
 /// Tried by reloading exactly this change on nats-server 2.15.1, each way; `acceptance-tests` does it again.
 const TRIED: &str = "nats-server 2.15.1, tried by reload";
-/// Read in the server's source, and tried as far as one server alone can show it.
-const READ: &str = "nats-server 2.15.1 server/reload.go";
 /// The server accepts a reload; that all of it takes effect is not proven, and a changed directory leaves the
 /// claims behind, so nothing is promised.
 const UNPROVEN: &str =
@@ -73,7 +73,7 @@ pub(super) const ROWS: &[Row] = &[
     row("client.tls.timeout", "tls.timeout", Cost::Reload, TRIED),
     row("client.tls.pinned_certs", "tls.pinned_certs", Cost::Reload, TRIED),
     row("monitor", "http", Cost::Restart, TRIED),
-    same("cluster", Cost::Section, READ),
+    same("cluster", Cost::Section, TRIED),
     same("cluster.name", Cost::Restart, TRIED),
     row("cluster.address", "cluster.listen", Cost::Restart, TRIED),
     row("cluster.port", "cluster.listen", Cost::Restart, TRIED),
@@ -83,10 +83,10 @@ pub(super) const ROWS: &[Row] = &[
     same("cluster.tls.cert_file", Cost::Reload, TRIED),
     same("cluster.tls.key_file", Cost::Reload, TRIED),
     same("cluster.tls.ca_file", Cost::Reload, TRIED),
-    same("cluster.tls.verify", Cost::Reload, READ),
+    same("cluster.tls.verify", Cost::Reload, TRIED),
     same("cluster.tls.timeout", Cost::Reload, TRIED),
     same("cluster.tls.pinned_certs", Cost::Reload, TRIED),
-    same("gateway", Cost::Section, READ),
+    same("gateway", Cost::Section, TRIED),
     row("gateway.address", "gateway.listen", Cost::Restart, TRIED),
     row("gateway.port", "gateway.listen", Cost::Restart, TRIED),
     same("gateway.advertise", Cost::Restart, TRIED),
@@ -95,10 +95,10 @@ pub(super) const ROWS: &[Row] = &[
     same("gateway.tls.cert_file", Cost::Reload, TRIED),
     same("gateway.tls.key_file", Cost::Reload, TRIED),
     same("gateway.tls.ca_file", Cost::Reload, TRIED),
-    same("gateway.tls.verify", Cost::Restart, READ),
+    same("gateway.tls.verify", Cost::Reload, TRIED),
     same("gateway.tls.timeout", Cost::Restart, TRIED),
     same("gateway.tls.pinned_certs", Cost::Reload, TRIED),
-    same("jetstream", Cost::Section, READ),
+    same("jetstream", Cost::Section, TRIED),
     same("jetstream.store_dir", Cost::Restart, TRIED),
     row("jetstream.max_memory", "jetstream.max_memory_store", Cost::ReloadUpwards, TRIED),
     row("jetstream.max_storage", "jetstream.max_file_store", Cost::ReloadUpwards, TRIED),
@@ -109,9 +109,9 @@ pub(super) const ROWS: &[Row] = &[
     same("jetstream.limits.max_ha_assets", Cost::Reload, TRIED),
     same("jetstream.limits.max_request_batch", Cost::Reload, TRIED),
     same("jetstream.limits.duplicate_window", Cost::Reload, TRIED),
-    row("trust", "operator", Cost::Section, READ),
+    row("trust", "operator", Cost::Section, TRIED),
     row("trust.operator_jwt", "operator", Cost::Restart, TRIED),
-    row("trust.system_account", "system_account", Cost::Restart, READ),
+    row("trust.system_account", "system_account", Cost::Restart, TRIED),
     row("trust.resolver.dir", "resolver.dir", Cost::Restart, UNPROVEN),
     row("trust.resolver.allow_delete", "resolver.allow_delete", Cost::Restart, UNPROVEN),
     row("trust.resolver.interval", "resolver.interval", Cost::Restart, UNPROVEN),
@@ -165,6 +165,7 @@ pub(super) fn remotes_path() -> [String; 2] {
 /// restart.
 pub fn reload_rules() -> impl Iterator<Item = ReloadRule> {
     ROWS.iter().map(|row| ReloadRule {
+        model: row.model,
         setting: if row.setting.is_empty() {
             row.model.strip_prefix("extra.").unwrap_or(row.model)
         } else {
@@ -178,10 +179,4 @@ pub fn reload_rules() -> impl Iterator<Item = ReloadRule> {
         },
         source: row.source,
     })
-}
-
-/// Where each rule's setting is in the model.
-#[cfg(test)]
-pub(crate) fn model_paths() -> impl Iterator<Item = &'static str> {
-    ROWS.iter().map(|row| row.model)
 }

@@ -138,6 +138,37 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("cluster.authorization", "routes are authenticated by certificates", "leave it out"),
     ("gateway.authorization", "gateways are authenticated by certificates", "leave it out"),
+    (
+        "routes",
+        "nats-server knows routes in `cluster` only, and they are derived from the nodes",
+        "leave it out",
+    ),
+    ("store_dir", "nats-server knows it in `jetstream` only", "use the attribute `jetstream.store_dir`"),
+    ("reject_unknown", "nats-server knows it in `gateway` only", "use `reject_unknown` of `nats_gateway`"),
+    (
+        "jetstream.max_memory",
+        "nats-server knows it in accounts only",
+        "use the attribute `jetstream.max_memory`",
+    ),
+    (
+        "jetstream.max_storage",
+        "nats-server knows no such setting",
+        "use the attribute `jetstream.max_storage`",
+    ),
+    (
+        "jetstream.max_streams",
+        "nats-server bounds streams for each account, not for a server",
+        "use `jetstream` of `nats_account`",
+    ),
+    (
+        "jetstream.max_consumers",
+        "nats-server bounds consumers for each account, not for a server",
+        "use `jetstream` of `nats_account`",
+    ),
+    ("jetstream.reserved_mem", "is something that nats-server tells, not a setting", "leave it out"),
+    ("jetstream.reserved_store", "is something that nats-server tells, not a setting", "leave it out"),
+    ("jetstream.reserved_memory", "is something that nats-server tells, not a setting", "leave it out"),
+    ("jetstream.reserved_storage", "is something that nats-server tells, not a setting", "leave it out"),
     ("jetstream.key", "an encryption key is a secret and would be in state and on disk", "leave it out"),
     ("jetstream.ek", "an encryption key is a secret and would be in state and on disk", "leave it out"),
     ("jetstream.encryption_key", "an encryption key is a secret and would be in state", "leave it out"),
@@ -165,6 +196,12 @@ pub fn owned_settings() -> impl Iterator<Item = String> {
             },
         )
     })
+}
+
+/// Every setting that [`ServerConfig::extra`] may not hold for another reason than an attribute of its own, as
+/// [`owned_settings`] tells them.
+pub fn refused_settings() -> impl Iterator<Item = &'static str> {
+    REFUSED.iter().map(|(setting, _, _)| *setting)
 }
 
 pub(super) fn check(config: &ServerConfig, problems: &mut Problems) {

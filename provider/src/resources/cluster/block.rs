@@ -9,6 +9,7 @@ use nats_config::{LameDuck, Logging, NatsDuration, ServerLimits, Sha256Hex, Sync
 use tfplug::{Diagnostic, Path, Value};
 
 use super::schema::DECLARED;
+use super::server_config;
 use crate::resources::reading::{Reading, json_of};
 use crate::resources::trust::{MAX_GENERATION, TrustRef, read_trust};
 use crate::topology::{Cluster, JetStreamSpec, Node, Ports, Rollout};
@@ -78,7 +79,7 @@ fn read_cluster(block: &Value, reading: &mut Reading) -> Option<Cluster> {
     let rollout = read_rollout(block.attr("rollout"), &root("rollout"), reading);
     let courses = [("report", OnDrift::Report), ("repair", OnDrift::Repair)];
     let on_drift = reading.word(block.attr("on_drift"), &root("on_drift"), &courses);
-    let server_config = server_config(block.attr("server_config"), reading);
+    let server_config = read_server_config(block.attr("server_config"), reading);
     reading.flag(block.attr("deletion_protection"));
     Some(Cluster {
         name: name?,
@@ -160,14 +161,20 @@ fn node(value: &Value, path: &Path, reading: &mut Reading) -> Option<Node> {
     })
 }
 
+/// Three numbers, the last perhaps with a word behind it, as in `2.15.0-RC.1`.
+fn is_version(text: &str) -> bool {
+    let (numbers, word) = text.split_once('-').unwrap_or((text, "x"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    numbers.split('.').count() == 3
+        && numbers.split('.').all(is_number)
+        && word.split(['.', '-']).all(is_word)
+}
+
 fn server(value: &Value, path: &Path, reading: &mut Reading) -> ServerBinary {
     let version = reading.text::<String>(value.attr("version"), &path.attr("version"));
     let version = version.unwrap_or_else(|| SERVER_VERSION.to_owned());
-    let is_version = version.split('.').count() == 3
-        && version
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    if !is_version {
+    if !is_version(&version) {
         let why = format!("`{version}` is no version; write it like `{SERVER_VERSION}`, without `v`.");
         reading.push(Diagnostic::error("`version` cannot be used", why).at(path.attr("version")));
     }
@@ -268,14 +275,13 @@ fn limits(value: &Value, path: &Path, reading: &mut Reading) -> ServerLimits {
     }
 }
 
-fn server_config(value: &Value, reading: &mut Reading) -> serde_json::Map<String, serde_json::Value> {
+fn read_server_config(value: &Value, reading: &mut Reading) -> serde_json::Map<String, serde_json::Value> {
     if !reading.is_there(value) {
         return serde_json::Map::new();
     }
-    match serde_json::from_str(value.as_str().unwrap_or_default()) {
-        Ok(serde_json::Value::Object(map)) => map,
-        Ok(_) | Err(_) => {
-            let why = "It is not a JSON object; write `jsonencode({ ... })`.";
+    match server_config::parse(value.as_str().unwrap_or_default()) {
+        Ok(map) => map,
+        Err(why) => {
             reading.push(
                 Diagnostic::error("`server_config` cannot be used", why).at(Path::root("server_config")),
             );
