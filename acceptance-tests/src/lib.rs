@@ -8,6 +8,8 @@
 
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "soak")]
+pub mod lone_server;
 pub mod rig;
 #[cfg(feature = "scenarios")]
 pub mod scenario;

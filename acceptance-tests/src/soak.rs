@@ -3,6 +3,8 @@
 //! A whole run takes minutes and belongs to `cargo xtask soak`; a sample of each runs in `cargo test`. Unlike a
 //! measurement, a proof whose promise is broken fails.
 
+pub mod chance;
+pub mod configurations;
 pub mod proof;
 pub mod writers;
 
@@ -46,7 +48,10 @@ impl Order {
 pub type Prove = fn(&Order) -> Result<Proof>;
 
 /// All of them by name, in the order in which they run.
-pub const PROOFS: &[(&str, Prove)] = &[("writers", writers::prove)];
+pub const PROOFS: &[(&str, Prove)] = &[
+    ("writers", writers::prove),
+    ("configurations", configurations::prove),
+];
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,5 @@ mod accepted;
 mod refused;
 #[path = "nats_config/reload.rs"]
 mod reload;
-#[path = "nats_config/server.rs"]
-mod server;
-#[path = "nats_config/site.rs"]
-mod site;
 #[path = "nats_config/trial.rs"]
 mod trial;

@@ -23,6 +23,11 @@ fn writers() {
     sample("writers");
 }
 
+#[test]
+fn configurations() {
+    sample("configurations");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

@@ -1,4 +1,5 @@
 //! A nats-server process of a test: checked, started, reloaded, asked, and always ended.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     fs::{self, File},
@@ -10,21 +11,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acceptance_tests::tools::nats_server;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::site::Site;
+use super::site::Site;
+use crate::tools::nats_server;
 
 /// Longest wait for a server to start, stop or answer a reload.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The file that every server of a site reads.
-pub(crate) const CONFIG_FILE: &str = "nats-server.json";
+pub const CONFIG_FILE: &str = "nats-server.json";
 
-/// What `nats-server -t` says about `text`: the digest, or what it complained of.
-pub(crate) fn check(site: &Site, text: &str) -> Result<String, String> {
+/// What `nats-server -t` says about `text`: the digest.
+///
+/// # Errors
+/// What it complained of.
+pub fn check(site: &Site, text: &str) -> Result<String, String> {
     site.write("candidate.json", text);
     let output = Command::new(nats_server().unwrap())
         .args(["-t", "-c", "candidate.json"])
@@ -41,7 +45,7 @@ pub(crate) fn check(site: &Site, text: &str) -> Result<String, String> {
 
 /// What a reload led to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Reloaded {
+pub enum Reloaded {
     /// The server runs the configuration of this digest now.
     Yes(String),
     /// It keeps the old one and logged this line.
@@ -49,7 +53,8 @@ pub(crate) enum Reloaded {
 }
 
 /// A running nats-server; killed when dropped.
-pub(crate) struct Server<'a> {
+#[derive(Debug)]
+pub struct Server<'a> {
     site: &'a Site,
     child: Child,
     monitor: SocketAddr,
@@ -57,7 +62,7 @@ pub(crate) struct Server<'a> {
 
 impl<'a> Server<'a> {
     /// Starts a server on `text` that answers at `monitor`, and waits until it does.
-    pub(crate) fn start(site: &'a Site, text: &str, monitor: (IpAddr, u16)) -> Self {
+    pub fn start(site: &'a Site, text: &str, monitor: (IpAddr, u16)) -> Self {
         let ready = |log: &str| log.matches("Server is ready").count();
         let before = ready(&logs(site));
         let mut server = Self { site, child: spawn(site, text), monitor: monitor.into() };
@@ -74,7 +79,7 @@ impl<'a> Server<'a> {
     }
 
     /// Starts a server on `text` and waits until it has written down the ports that it chose in `folder`.
-    pub(crate) fn start_trial(site: &'a Site, text: &str, folder: &Path) -> Self {
+    pub fn start_trial(site: &'a Site, text: &str, folder: &Path) -> Self {
         let mut child = spawn(site, text);
         let ports_file = folder.join(format!("nats-server_{}.ports", child.id()));
         let deadline = Instant::now() + PATIENCE;
@@ -91,12 +96,13 @@ impl<'a> Server<'a> {
         Self { site, child, monitor }
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The JSON at `path` of the monitoring port; none when nobody answers.
-    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+    pub fn get(&self, path: &str) -> Option<Value> {
         let mut stream = TcpStream::connect_timeout(&self.monitor, PATIENCE).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.monitor).ok()?;
@@ -113,12 +119,12 @@ impl<'a> Server<'a> {
     }
 
     /// The digest of the configuration that runs.
-    pub(crate) fn digest(&self) -> String {
+    pub fn digest(&self) -> String {
         self.varz("config_digest")
     }
 
     /// Writes `text` as the server's file, reloads and waits for what comes of it.
-    pub(crate) fn reload(&self, text: &str) -> Reloaded {
+    pub fn reload(&self, text: &str) -> Reloaded {
         let refusals = |log: &str| log.lines().filter(|line| line.contains("Failed to reload")).count();
         let (loaded, refused) = (self.varz("config_load_time"), refusals(&logs(self.site)));
         self.site.write(CONFIG_FILE, text);
@@ -149,7 +155,7 @@ impl Drop for Server<'_> {
 }
 
 /// What the server says when it is started on `text` and is expected to give up.
-pub(crate) fn refusal(site: &Site, text: &str) -> String {
+pub fn refusal(site: &Site, text: &str) -> String {
     let mut child = spawn(site, text);
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
@@ -177,7 +183,7 @@ fn spawn(site: &Site, text: &str) -> Child {
 }
 
 /// All that servers of the site have logged, file by file.
-pub(crate) fn logs(site: &Site) -> String {
+pub fn logs(site: &Site) -> String {
     let mut files: Vec<_> =
         fs::read_dir(site.path().join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -185,7 +191,7 @@ pub(crate) fn logs(site: &Site) -> String {
 }
 
 /// Waits until `holds`.
-pub(crate) fn eventually(site: &Site, holds: impl Fn() -> bool) {
+pub fn eventually(site: &Site, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{}", logs(site));

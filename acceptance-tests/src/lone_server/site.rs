@@ -1,4 +1,5 @@
 //! A state directory with certificates, addresses of its own on loopback, and a configuration that fits both.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     fs,
@@ -16,20 +17,23 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Files that stand for one server's state directory; removed at the end.
-pub(crate) struct Site {
+#[derive(Debug)]
+pub struct Site {
     folder: TempDir,
     /// A loopback address that no other site of this or another test process has; its last byte is below 128.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// DER of the cluster port's public key (SubjectPublicKeyInfo).
-    pub(crate) cluster_public_key: Vec<u8>,
+    pub cluster_public_key: Vec<u8>,
 }
 
 impl Site {
-    /// Makes the directory, certificates `client`, `cluster`, `gateway` and `other`, and their authority.
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU8 = AtomicU8::new(1);
+    /// Makes the directory, certificates `client`, `cluster`, `gateway`, `other` and `server`, and their authority.
+    #[expect(clippy::new_without_default, reason = "it makes a directory and keys")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
         let [_, _, high, low] = std::process::id().to_be_bytes();
-        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Only a proof makes more than 127 of them, and it drops the first long before.
+        let own = NEXT.fetch_add(1, Ordering::Relaxed) % 127 + 1;
         let address = IpAddr::V4(Ipv4Addr::new(127, 64 | (high & 63), low, own));
         let mut site = Self { folder: tempfile::tempdir().unwrap(), address, cluster_public_key: Vec::new() };
         for folder in ["current", "log", "store"] {
@@ -40,7 +44,7 @@ impl Site {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         site.write("current/ca.pem", &authority.self_signed(&key).unwrap().pem());
         let issuer = Issuer::new(authority, key);
-        for name in ["client", "cluster", "gateway", "other"] {
+        for name in ["client", "cluster", "gateway", "other", "server"] {
             let key = KeyPair::generate().unwrap();
             let mut leaf = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()]).unwrap();
             leaf.extended_key_usages =
@@ -55,23 +59,25 @@ impl Site {
     }
 
     /// Another loopback address of this site alone.
-    pub(crate) fn other_address(&self) -> IpAddr {
+    pub fn other_address(&self) -> IpAddr {
         match self.address {
             IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() | 0x80)),
             IpAddr::V6(_) => unreachable!("sites have IPv4 addresses"),
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The directory.
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(crate) fn write(&self, file: &str, content: &str) {
+    /// Writes one of its files.
+    pub fn write(&self, file: &str, content: &str) {
         fs::write(self.path().join(file), content).unwrap();
     }
 
     /// `config` on this site: its own addresses and directories, and nobody to dial but itself.
-    pub(crate) fn settle(&self, mut config: ServerConfig) -> ServerConfig {
+    pub fn settle(&self, mut config: ServerConfig) -> ServerConfig {
         let own = |port: u16| HostPort::new(self.address, port).unwrap();
         config.client.address = self.address;
         config.client.port = 4222;
@@ -87,17 +93,26 @@ impl Site {
         if let Some(jetstream) = &mut config.jetstream {
             jetstream.store_dir = self.path().join("store").to_str().unwrap().to_owned();
         }
+        if config.logging.log_file.is_some() {
+            config.logging.log_file = Some("log/server.log".to_owned());
+        }
+        for (name, port) in [("leafnodes", 7422), ("websocket", 8080)] {
+            if let Some(Value::Object(listener)) = config.extra.get_mut(name) {
+                listener.insert("listen".to_owned(), json!(format!("{}:{port}", self.address)));
+                listener.remove("remotes");
+            }
+        }
         assert_eq!(config.validate(), Ok(()));
         config
     }
 
     /// A member of a supercluster that is alone in the world, with something in every field of the model.
-    pub(crate) fn member(&self) -> ServerConfig {
+    pub fn member(&self) -> ServerConfig {
         serde_json::from_value(self.member_model()).unwrap()
     }
 
     /// [`Site::member`] as JSON.
-    pub(crate) fn member_model(&self) -> Value {
+    pub fn member_model(&self) -> Value {
         let tls = |name: &str, verify: bool| {
             json!({
                 "cert_file": format!("current/{name}.pem"), "key_file": format!("current/{name}-key.pem"),
@@ -146,8 +161,15 @@ impl Site {
 }
 
 /// The authority of all these tests, at a generation of its operator signing key.
-pub(crate) fn authority(operator_signing: u32) -> identity::Trust {
-    let root = RootKey::from_bytes(std::array::from_fn(|index| u8::try_from(index).unwrap() * 7)).unwrap();
+#[must_use]
+pub fn authority(operator_signing: u32) -> identity::Trust {
+    authority_of(7, operator_signing)
+}
+
+/// Another authority for each `root`, at a generation of its operator signing key.
+#[must_use]
+pub fn authority_of(root: u8, operator_signing: u32) -> identity::Trust {
+    let root = RootKey::from_bytes(std::array::from_fn(|index| u8::try_from(index).unwrap() * root)).unwrap();
     let name: AuthorityName = "acme".parse().unwrap();
     Authority::derive(&root, name, Generations { operator_signing, ..Generations::default() })
         .unwrap()
@@ -155,8 +177,14 @@ pub(crate) fn authority(operator_signing: u32) -> identity::Trust {
 }
 
 /// Operator mode with JWTs that a server believes.
-pub(crate) fn trust() -> OperatorTrust {
-    let trust = authority(1);
+#[must_use]
+pub fn trust() -> OperatorTrust {
+    trust_in(&authority(1))
+}
+
+/// Operator mode in an authority, with JWTs that a server believes.
+#[must_use]
+pub fn trust_in(trust: &identity::Trust) -> OperatorTrust {
     let system_account = trust.system_account.as_str().to_owned();
     OperatorTrust {
         operator_jwt: trust.operator_jwt.as_str().to_owned(),

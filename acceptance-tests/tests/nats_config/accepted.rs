@@ -6,7 +6,7 @@ use proptest::{option::of, prelude::*, strategy::ValueTree, test_runner::TestRun
 use nats_config::Sha256Hex;
 use serde_json::json;
 
-use crate::{
+use acceptance_tests::lone_server::{
     server::{Server, check, eventually, logs},
     site::{Site, trust},
 };

@@ -3,7 +3,7 @@
 use nats_config::{ServerConfig, owned_settings, render};
 use serde_json::{Value, json};
 
-use crate::{
+use acceptance_tests::lone_server::{
     server::{check, refusal},
     site::Site,
 };

@@ -5,7 +5,7 @@ use std::fs;
 use nats_config::{ServerConfig, ShadowPlan, arbitrary, shadow};
 use proptest::{option::of, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
-use crate::{
+use acceptance_tests::lone_server::{
     server::{Server, check, logs},
     site::{Site, trust},
 };
