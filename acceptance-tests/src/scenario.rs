@@ -2,6 +2,8 @@
 //! secrets that must not be found.
 
 pub mod secrets;
+#[cfg(feature = "soak")]
+pub mod steady;
 pub mod supercluster;
 #[cfg(feature = "soak")]
 pub mod system;

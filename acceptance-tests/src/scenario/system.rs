@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -191,7 +191,12 @@ impl System {
 
 /// What a host's server says at its monitoring port; an error when none answers.
 pub fn monitor(host: &Host, path: &str) -> anyhow::Result<Value> {
-    let mut stream = TcpStream::connect((host.address(), MONITOR_PORT))?;
+    monitor_at(host.address(), path)
+}
+
+/// As [`monitor`], by the host's address.
+pub fn monitor_at(address: Ipv4Addr, path: &str) -> anyhow::Result<Value> {
+    let mut stream = TcpStream::connect((address, MONITOR_PORT))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();

@@ -245,7 +245,7 @@ impl Conductor<'_> {
                 .await
                 .map_err(|why| stop(format!("before `{names}` was taken down, {why}")))?;
             if wave.steps_down {
-                self.step_down(&wave.hosts).await;
+                self.step_down(&wave.hosts, running).await;
             }
         }
         if wave.impact != Impact::None {
@@ -274,16 +274,11 @@ impl Conductor<'_> {
         Ok(changed)
     }
 
-    /// Asks the meta leader to hand over to a cluster that is not being restarted; that it does not is no failure.
-    async fn step_down(&self, hosts: &BTreeSet<HostName>) {
-        let rolling: BTreeSet<&str> = hosts
-            .iter()
-            .filter_map(|host| self.system.hosts.get(host))
-            .map(|entry| entry.cluster.as_str())
-            .collect();
-        let other = self.system.hosts.values().find(|entry| !rolling.contains(entry.cluster.as_str()));
-        let payload =
-            other.map_or_else(|| json!({}), |entry| json!({ "placement": { "cluster": entry.cluster } }));
+    /// Asks the meta leader to hand over to a server that runs and is not being restarted; that it does not is no
+    /// failure.
+    async fn step_down(&self, hosts: &BTreeSet<HostName>, running: &BTreeMap<String, String>) {
+        let Some(successor) = successor(hosts, running) else { return };
+        let payload = json!({ "placement": { "preferred": successor } });
         let asked = async {
             let tunnel = self.system.system_tunnel().await.map_err(|problem| problem.detail)?;
             let request =
@@ -369,6 +364,14 @@ impl Conductor<'_> {
     }
 }
 
+/// Who is to lead the meta group while `hosts` restart: a running server, of a cluster in which none of them is where
+/// there is one; absent when no other runs.
+fn successor<'a>(hosts: &BTreeSet<HostName>, running: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let rolling: BTreeSet<&String> = hosts.iter().filter_map(|host| running.get(host.as_str())).collect();
+    let others = running.iter().filter(|(name, _)| !hosts.iter().any(|host| host.as_str() == *name));
+    others.min_by_key(|(_, cluster)| rolling.contains(cluster)).map(|(name, _)| name.as_str())
+}
+
 fn verb(impact: Impact) -> &'static str {
     match impact {
         Impact::None => "telling",
@@ -376,5 +379,23 @@ fn verb(impact: Impact) -> &'static str {
         Impact::Restart => "restarting",
         Impact::Start => "starting",
         Impact::Stop => "stopping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meta_leader_hands_over_to_a_server_that_runs() {
+        let running = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
+            list.iter().map(|(name, cluster)| ((*name).to_owned(), (*cluster).to_owned())).collect()
+        };
+        let restarting: BTreeSet<HostName> = ["a-1".parse().unwrap()].into();
+        let lone = running(&[("a-1", "a"), ("a-2", "a"), ("a-3", "a")]);
+        assert_eq!(successor(&restarting, &lone), Some("a-2"));
+        let two = running(&[("a-1", "a"), ("a-2", "a"), ("b-1", "b")]);
+        assert_eq!(successor(&restarting, &two), Some("b-1"));
+        assert_eq!(successor(&restarting, &running(&[("a-1", "a")])), None);
     }
 }

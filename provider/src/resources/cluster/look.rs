@@ -247,6 +247,12 @@ async fn foretell_within(
         let one = Joined::of(agent, seen)?;
         joined.insert(host, one);
     }
+    if cluster.gateway && joined.values().any(runs_alone) {
+        let detail =
+            "Its servers restart one after the other when the `nats_gateway` that lists it takes it in.";
+        let joins = format!("Cluster `{}` goes behind a gateway", cluster.name);
+        return Some(Diagnostic::warning(joins, detail).into());
+    }
     let materials = materials(&authority, &authority.trust(), cluster, &joined).ok()?;
     let release = joined.values().find_map(|one| one.cluster().and_then(|section| section.release));
     let sections = cluster_sections(cluster, &authority.trust(), declared, &materials, release.as_ref());
@@ -257,6 +263,12 @@ async fn foretell_within(
     }));
     let told = plans.await.into_iter().filter_map(|(host, plan)| foretold(&host, &plan.ok()?));
     Some(told.collect())
+}
+
+/// Whether the host's server runs and no gateway has taken it in: without the gateway's section its agent would foretell
+/// a stop.
+fn runs_alone(one: &Joined) -> bool {
+    one.report.run == RunStatus::Running && one.head(SectionKind::Gateway).is_none()
 }
 
 /// One host's plan for people.

@@ -183,7 +183,8 @@ impl Conduct<'_> {
     }
 
     /// Stages the gateway on hosts that are held, so that they answer on their gateway ports, and waits until they and
-    /// all others reach each other. Returns the hosts with what they were told.
+    /// all others reach each other; a server that has no gateway port yet need not be reached on it. Returns the hosts
+    /// with what they were told.
     async fn stage(
         &self,
         conductor: &Conductor<'_>,
@@ -193,7 +194,9 @@ impl Conduct<'_> {
         let mut staged = self.orders(conductor.system, conductor.hosts, None);
         staged.retain(|host, _| held.contains(host));
         conductor.stage(&staged).await.map_err(|stopped| stopped.diagnostic(&what))?;
-        let targets = self.targets(&|host| held.contains(host));
+        let listens =
+            |host: &HostName| held.contains(host) || conductor.hosts.get(host).is_some_and(has_gateway_port);
+        let targets = self.targets(&|host| held.contains(host), &listens);
         wait_reached(&what, conductor.hosts, &targets, self.bounds).await?;
         let mut joined = conductor.hosts.clone();
         for (host, sections) in staged {
@@ -204,22 +207,42 @@ impl Conduct<'_> {
         Ok(joined)
     }
 
-    /// Rolls the running system; fresh hosts are checked for reach first and start last.
+    /// Rolls the running system; fresh hosts are checked for reach first and start last. A cluster that ran alone gets
+    /// its gateway ports by that roll, so they are checked after it and before anybody new starts: who came to a formed
+    /// group without reaching all of it would vote without hearing.
     async fn roll(&self, conductor: &Conductor<'_>, release: &Release) -> Result<(), Diagnostics> {
+        let what = self.owner();
         let is_held = |(_, one): &(&HostName, &Joined)| one.report.run == RunStatus::Held;
-        let held = conductor.hosts.iter().filter(is_held).map(|(host, _)| host.clone()).collect();
-        let joined = self.stage(conductor, held).await?;
-        let orders = self.orders(conductor.system, &joined, Some(release));
-        conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&self.owner()).into())
+        let held: BTreeSet<HostName> =
+            conductor.hosts.iter().filter(is_held).map(|(host, _)| host.clone()).collect();
+        let joined = self.stage(conductor, held.clone()).await?;
+        let (fresh, running): (Orders, Orders) = self
+            .orders(conductor.system, &joined, Some(release))
+            .into_iter()
+            .partition(|(host, _)| held.contains(host));
+        conductor.roll(&running).await.map_err(|stopped| stopped.diagnostic(&what))?;
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let targets = self.targets(&|host| held.contains(host), &|_| true);
+        wait_reached(&what, conductor.hosts, &targets, self.bounds).await?;
+        conductor.roll(&fresh).await.map_err(|stopped| stopped.diagnostic(&what).into())
     }
 
-    /// What each host must reach: its neighbours' cluster ports and the others' gateway ports, of pairs that
-    /// `concerns` one of.
-    fn targets(&self, concerns: &dyn Fn(&HostName) -> bool) -> BTreeMap<HostName, Vec<String>> {
+    /// What each host must reach: its neighbours' cluster ports and the gateway ports of others that one of them
+    /// `listens` on, of pairs that `concerns` one of.
+    fn targets(
+        &self,
+        concerns: &dyn Fn(&HostName) -> bool,
+        listens: &dyn Fn(&HostName) -> bool,
+    ) -> BTreeMap<HostName, Vec<String>> {
         let nodes: Vec<_> = self.gateway.nodes().collect();
         let of = |host: &HostName, cluster: &nats_config::ClusterName| {
-            let others =
-                nodes.iter().filter(|(other, _, _)| *other != host && (concerns(host) || concerns(other)));
+            let others = nodes.iter().filter(|(other, member, _)| {
+                *other != host
+                    && (concerns(host) || concerns(other))
+                    && (member.cluster == *cluster || listens(other))
+            });
             let url = |(_, member, node): &(_, &crate::topology::Member, &crate::topology::MemberNode)| {
                 if member.cluster == *cluster {
                     node.cluster_url.to_string()
@@ -314,6 +337,12 @@ pub(super) fn card(session: &Session, trust: &TrustRef) -> Result<IdentityCard, 
     let authority = session.authority(&trust.name, trust.generations)?;
     same_operator(&authority, &trust.operator)?;
     IdentityCard::of(&authority)
+}
+
+/// Whether the host's server runs with a gateway: one that ran alone has none before it is rolled.
+fn has_gateway_port(one: &Joined) -> bool {
+    let section = one.report.sections.get(&SectionKind::Gateway);
+    section.is_some_and(|section| section.confirmed.is_some())
 }
 
 pub(super) async fn read(session: &Session, state: Value, private: PrivateState) -> ReadResponse {
