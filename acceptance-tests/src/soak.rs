@@ -3,8 +3,10 @@
 //! A whole run takes minutes and belongs to `cargo xtask soak`; a sample of each runs in `cargo test`. Unlike a
 //! measurement, a proof whose promise is broken fails.
 
+pub mod certificates;
 pub mod chance;
 pub mod configurations;
+pub mod growing;
 pub mod proof;
 pub mod writers;
 
@@ -51,6 +53,8 @@ pub type Prove = fn(&Order) -> Result<Proof>;
 pub const PROOFS: &[(&str, Prove)] = &[
     ("writers", writers::prove),
     ("configurations", configurations::prove),
+    ("certificates", certificates::prove),
+    ("growing", growing::prove),
 ];
 
 #[cfg(test)]

@@ -28,6 +28,16 @@ fn configurations() {
     sample("configurations");
 }
 
+#[test]
+fn certificates() {
+    sample("certificates");
+}
+
+#[test]
+fn growing() {
+    sample("growing");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

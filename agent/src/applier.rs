@@ -139,6 +139,11 @@ impl LocalApplier {
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&host), started)).abort_handle();
         Ok(Arc::new(LocalApplier { host, reconciler }))
     }
+
+    /// Has the host looked at whole at once, not when the minute is over; after the change that is under way.
+    pub fn sweep_now(&self) {
+        self.host.sweep_wanted.store(true, std::sync::atomic::Ordering::Release);
+    }
 }
 
 fn lock_state(state_dir: &std::path::Path) -> Result<File, OpenError> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use host_state::Finding;
@@ -40,6 +41,8 @@ pub(super) struct Host {
     pub(super) binaries: Binaries,
     pub(super) claim: watch::Sender<ClaimState>,
     pub(super) api: watch::Sender<Option<Arc<ApiIdentity>>>,
+    /// Whether somebody asked for a sweep before the next one is due.
+    pub(super) sweep_wanted: AtomicBool,
     /// Held by whoever changes the host: one change at a time. Observing never takes it.
     pub(super) work: Arc<tokio::sync::Mutex<()>>,
     server: Mutex<Option<ServerProcess>>,
@@ -74,6 +77,7 @@ impl Host {
             binaries,
             claim: watch::Sender::new(ClaimState::Closed),
             api: watch::Sender::new(None),
+            sweep_wanted: AtomicBool::new(false),
             work: Arc::new(tokio::sync::Mutex::new(())),
             server: Mutex::new(None),
             running_config: Mutex::new(None),

@@ -4,6 +4,7 @@
 //! repairs nothing but what would end by itself: certificates are renewed and accounts brought up to date always.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use host_state::desired::Run;
@@ -81,7 +82,8 @@ impl Host {
             clock.in_mesh = runs;
             self.stand_in_mesh().await;
         }
-        if Instant::now() >= clock.sweep {
+        let is_wanted = self.sweep_wanted.load(Ordering::Acquire);
+        if is_wanted || Instant::now() >= clock.sweep {
             clock.sweep = Instant::now() + SWEEP_INTERVAL;
             self.sweep().await;
         } else {
@@ -111,7 +113,9 @@ impl Host {
 
     /// Looks at everything, renews what is due, and repairs where that was asked for.
     async fn sweep(&self) {
+        // While a change is under way a wish stays.
         let Ok(_work) = self.work.try_lock() else { return };
+        self.sweep_wanted.store(false, Ordering::Release);
         self.renew_certificate().await;
         let Ok(contents) = self.ledger.read() else { return };
         let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) else { return };
@@ -179,12 +183,23 @@ impl Host {
                 let facts = HostFacts { confirmed_rendition: Some(candidate.number), ..facts };
                 self.ledger.write_facts(&facts).map_err(|error| text(&error))?;
             }
+            self.prune_renditions();
         } else {
             leaf.write(&self.effects, self.state_dir()).map_err(|error| text(&error))?;
         }
         self.serve_leaf(leaf);
         tracing::info!("the certificate is renewed");
         if self.running_server().is_some() { self.reload_server(leaf).await } else { Ok(()) }
+    }
+
+    /// Removes what a row of renewals left behind. What is gone back to stays, whatever its age; that something could not
+    /// be removed keeps no certificate from being renewed.
+    fn prune_renditions(&self) {
+        let Kept::Valid(facts) = self.ledger.facts() else { return };
+        let needed: Vec<u64> = facts.confirmed_rendition.into_iter().collect();
+        if let Err(error) = self.renditions.prune(&needed) {
+            tracing::warn!(error = host_state::chain(&error), "older renditions are still on disk");
+        }
     }
 
     /// Marks the meta group as formed once a leader was seen: from then on this host is released into no other.

@@ -25,7 +25,8 @@ const BLOCKING_THREADS: usize = 8;
 /// Run the agent: serve callers on one port and keep nats-server as its document says.
 ///
 /// An unclaimed host waits to be claimed: with `--enrollment`, or after `nats-agent enroll`. SIGTERM and SIGINT end
-/// the agent in order: a running apply comes to its end, then nats-server is stopped.
+/// the agent in order: a running apply comes to its end, then nats-server is stopped. SIGHUP has it look at everything at
+/// once, as it does each minute: certificates that are due are renewed, accounts brought up to date.
 ///
 /// Examples:
 ///   nats-agent serve --state-dir /var/lib/nats-agent --listen 10.10.151.211:8442
@@ -118,14 +119,18 @@ impl Serve {
     async fn serve(self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
         let Serve { state_dir, listen, nats_server, leave_server_running, enrollment: _, host: _ } = self;
         let settings = AgentSettings { state_dir, listen, nats_server };
         let applier = LocalApplier::open(settings.clone(), Arc::new(Network::new(&settings)))?;
         let front = Front::start(&settings, Arc::clone(&applier) as Arc<dyn Applier>).await?;
         tracing::info!(address = %front.address(), version = env!("CARGO_PKG_VERSION"), "nats-agent listens");
-        let reason = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let reason = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hang_up.recv() => applier.sweep_now(),
+            }
         };
         tracing::info!(reason, "stopping");
         front.stop().await;

@@ -3,6 +3,7 @@
 use host_state::document::OnDrift;
 use host_state::layout;
 use host_state::report::{Outcome, RunStatus};
+use nats_agent::applier::rendition::RENDITIONS_KEPT;
 use nats_agent::parts::effects::Effects;
 use nats_agent::parts::tls::Leaf;
 use nats_agent::roles::Applier;
@@ -122,6 +123,20 @@ async fn a_leaf_renews_under_a_frozen_ledger_and_no_edit_goes_live_with_it() {
     let findings = rig.report().await.findings;
     assert!(findings.iter().any(|finding| finding.problem.contains("the edit was undone")), "{findings:#?}");
     assert!(findings.iter().any(|finding| finding.item == "ledger"), "{findings:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_is_asked_for_renews_at_once_and_a_row_of_renewals_fills_no_disk() {
+    let rig = Rig::running(|_| {}).await;
+    let renditions = || std::fs::read_dir(rig.state().join(layout::RENDITIONS)).unwrap().count();
+    let pid = server_in(rig.state());
+    for _ in 0..8 {
+        let old = age_leaf(&rig);
+        rig.applier.sweep_now();
+        until("the leaf is renewed", async || rig.report().await.certificates["leaf"].serial != old).await;
+    }
+    until("nothing is left to do", async || rig.report().await.drift.is_empty()).await;
+    assert_eq!((renditions(), server_in(rig.state())), (RENDITIONS_KEPT, pid));
 }
 
 #[tokio::test(flavor = "multi_thread")]
