@@ -5,6 +5,6 @@ pub mod secrets;
 #[cfg(feature = "soak")]
 pub mod steady;
 pub mod supercluster;
-#[cfg(feature = "soak")]
+#[cfg(any(feature = "bench", feature = "soak"))]
 pub mod system;
 pub mod traffic;

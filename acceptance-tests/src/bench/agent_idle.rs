@@ -72,7 +72,7 @@ pub fn run() -> Result<Table> {
 }
 
 /// Process numbers of all agents, and of all nats-servers.
-fn processes(system: &mut Supercluster) -> Result<(Vec<u32>, Vec<u32>)> {
+pub(super) fn processes(system: &mut Supercluster) -> Result<(Vec<u32>, Vec<u32>)> {
     let names: Vec<String> = system.fleet.hosts().iter().map(|host| host.name().to_owned()).collect();
     let (mut agents, mut servers) = (Vec::new(), Vec::new());
     for name in names {
@@ -83,10 +83,10 @@ fn processes(system: &mut Supercluster) -> Result<(Vec<u32>, Vec<u32>)> {
     Ok((agents, servers))
 }
 
-fn look(pids: &[u32]) -> Result<Vec<Usage>> {
+pub(super) fn look(pids: &[u32]) -> Result<Vec<Usage>> {
     pids.iter().map(|pid| Usage::of(*pid)).collect()
 }
 
-fn most(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn most(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }

@@ -1,5 +1,7 @@
 //! How long a plan takes that finds nothing to do, beside one of as many resources that terraform has built in.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -22,7 +24,7 @@ pub fn run() -> Result<Table> {
     system.terraform.init()?.succeeded()?;
     system.terraform.apply()?.succeeded()?;
     let count = managed(&system.terraform.show(None)?)?;
-    let built_in = built_in(count)?;
+    let (built_in, _) = built_in(count)?;
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         floor.push(built_in.plan()?.unchanged()?.elapsed);
@@ -46,12 +48,12 @@ fn managed(state: &Value) -> Result<usize> {
     Ok(resources.iter().filter(|resource| resource["mode"] == "managed").count())
 }
 
-/// As many resources that dial nobody, applied.
-fn built_in(count: usize) -> Result<Workspace> {
+/// As many resources that dial nobody, applied, and how long that took.
+pub(super) fn built_in(count: usize) -> Result<(Workspace, Duration)> {
     let workspace = Workspace::new(&binaries::provider()?, Installation::DevOverride)?;
     let text =
         format!("resource \"terraform_data\" \"one\" {{\n  count = {count}\n  input = count.index\n}}\n");
     workspace.write("terraform.tf", &text)?;
-    workspace.apply()?.succeeded()?;
-    Ok(workspace)
+    let made = workspace.apply()?.succeeded()?.elapsed;
+    Ok((workspace, made))
 }

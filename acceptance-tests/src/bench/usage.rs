@@ -13,6 +13,8 @@ const TICKS_PER_SECOND: u32 = 100;
 pub(super) struct Usage {
     /// Memory that is really there (`VmRSS`), MiB.
     pub(super) resident_mib: f64,
+    /// The most of it that there ever was (`VmHWM`), MiB.
+    pub(super) peak_mib: f64,
     /// Memory that is its own and not of a file (`RssAnon`), MiB.
     pub(super) anonymous_mib: f64,
     /// Processor time since its start, of all its threads.
@@ -50,6 +52,7 @@ fn parse(status: &str, stat: &str) -> Result<Usage> {
     };
     Ok(Usage {
         resident_mib: f64::from(field("VmRSS")?) / 1024.0,
+        peak_mib: f64::from(field("VmHWM")?) / 1024.0,
         anonymous_mib: f64::from(field("RssAnon")?) / 1024.0,
         processor: Duration::from_secs(1) * (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
         threads: field("Threads")?,
@@ -62,11 +65,16 @@ mod tests {
 
     #[test]
     fn fields_are_found_behind_an_odd_name() {
-        let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t 512 kB\nThreads:\t7\n";
+        let status = "Name:\tx\nVmHWM:\t 3072 kB\nVmRSS:\t    2048 kB\nRssAnon:\t 512 kB\nThreads:\t7\n";
         let stat = "12 (a ) b) S 1 12 12 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 7 0 100";
         let usage = parse(status, stat).unwrap();
-        let expected =
-            Usage { resident_mib: 2.0, anonymous_mib: 0.5, processor: Duration::from_secs(2), threads: 7 };
+        let expected = Usage {
+            resident_mib: 2.0,
+            peak_mib: 3.0,
+            anonymous_mib: 0.5,
+            processor: Duration::from_secs(2),
+            threads: 7,
+        };
         assert_eq!(usage, expected);
         assert_eq!(parse("", stat).unwrap_err().to_string(), "no `VmRSS`");
     }

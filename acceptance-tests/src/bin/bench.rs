@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: measures what it is told to, prints the figures and keeps them in `docs/performance.md`.
 #![expect(clippy::print_stdout, reason = "the figures are what a person waits for")]
 
-use acceptance_tests::bench::{agent_idle, apply, plan, provider_start, report};
+use acceptance_tests::bench::{agent_asked, agent_idle, apply, plan, provider_start, refresh, report, scale};
 use acceptance_tests::rig::binaries;
 use acceptance_tests::workspace;
 use anyhow::{Context, Result, bail};
@@ -10,11 +10,14 @@ use anyhow::{Context, Result, bail};
 type Measure = fn() -> Result<report::Table>;
 
 /// All of them, in the order in which they run.
-const MEASUREMENTS: [(&str, Measure); 4] = [
+const MEASUREMENTS: [(&str, Measure); 7] = [
     ("provider-start", provider_start::run),
     ("agent-idle", agent_idle::run),
+    ("agent-asked", agent_asked::run),
     ("plan", plan::run),
     ("apply", apply::run),
+    ("scale", scale::run),
+    ("refresh", refresh::run),
 ];
 
 fn main() -> Result<()> {
