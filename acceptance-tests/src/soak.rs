@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod chance;
+pub mod claims;
 pub mod configurations;
 pub mod growing;
 pub mod proof;
@@ -55,6 +56,7 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("configurations", configurations::prove),
     ("certificates", certificates::prove),
     ("growing", growing::prove),
+    ("claims", claims::prove),
 ];
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ fn growing() {
     sample("growing");
 }
 
+#[test]
+fn claims() {
+    sample("claims");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

@@ -251,7 +251,15 @@ pub trait ServerView: Send + Sync + 'static {
     async fn healthz(&self, monitor: SocketAddr, query: &str) -> Result<(), String>;
     /// Account JWTs in the local resolver, through the agent's system user.
     async fn resolver(&self, server: &LocalServer) -> ClaimsObserved;
-    /// Pushes one account JWT to the local resolver and waits for this server's answer.
+    /// What every server of the system has for these accounts, by account; an account that none has is absent. Nothing
+    /// is verified. An error when nobody can be asked.
+    async fn account_jwts(
+        &self,
+        server: &LocalServer,
+        accounts: &[String],
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, String>;
+    /// Pushes one account JWT to the local resolver and waits for this server's answer. Every other server of the system
+    /// takes it too, be it older than what that has.
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String>;
     /// SHA-256 of the leaf that is served at a route or gateway port (TLS at once), or at a client port after INFO.
     async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String>;

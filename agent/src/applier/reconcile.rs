@@ -3,6 +3,7 @@
 //! The loop cannot fail; what a round could not do is in the log and in the report. Under `on_drift = "report"` it
 //! repairs nothing but what would end by itself: certificates are renewed and accounts brought up to date always.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -122,7 +123,8 @@ impl Host {
         match target.cluster.on_drift {
             OnDrift::Repair => self.repair(contents).await,
             OnDrift::Report if self.running_server().is_some() => {
-                self.converge_claims(&target, &contents.facts, &Events::default()).await;
+                let (facts, written) = (&contents.facts, BTreeSet::new());
+                self.converge_claims(&target, facts, &written, &Events::default()).await;
             }
             OnDrift::Report => {}
         }

@@ -1,5 +1,8 @@
 //! What callers ask of a host: a claim, an apply, a preview, newer claims. Each change takes the work lock.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use host_state::document::{ClaimsSection, ParseError};
 use host_state::report::Outcome;
 use host_state::{Plan, SectionKind, SignedSection};
 
@@ -11,7 +14,7 @@ use super::events::Events;
 use super::files::FileError;
 use super::host::{Host, now, now_ms};
 use super::lease;
-use super::ledger::{Contents, Kept};
+use super::ledger::{ConfirmedMark, Contents, Kept, SectionEntry};
 use super::target::{Target, Which};
 use crate::parts::tls::{Leaf, LeafError, Material};
 use crate::roles::{ApplierError, ApplyMode, ApplyOrder, NewClaim};
@@ -82,7 +85,8 @@ impl Host {
         let Admitted { contents, new } = admitted;
         if is_claims_only(&order) && order.mode == ApplyMode::Roll {
             self.forget_notes();
-            return self.bring_claims(contents, &new, events).await;
+            let written = contents.claims.as_ref().map(written).transpose()?.unwrap_or_default();
+            return self.bring_claims(contents, &new, &written, events).await;
         }
         let goal = match order.mode {
             ApplyMode::Stage => Goal::Stage,
@@ -148,7 +152,8 @@ impl Host {
         let contents = self.contents()?;
         let admitted = admit::take_peer_claims(&record, &contents, &section)?;
         let Some(contents) = admitted else { return Ok(false) };
-        self.bring_claims(contents, &[SectionKind::Claims], &Events::default()).await?;
+        // A peer may be behind as well, so nothing counts as just written.
+        self.bring_claims(contents, &[SectionKind::Claims], &BTreeSet::new(), &Events::default()).await?;
         Ok(true)
     }
 
@@ -161,6 +166,7 @@ impl Host {
         &self,
         mut contents: Contents,
         new: &[SectionKind],
+        written: &BTreeSet<String>,
         events: &Events,
     ) -> Result<Outcome, ApplierError> {
         let failed = |error: FileError| ApplierError::Failed(host_state::chain(&error));
@@ -171,7 +177,7 @@ impl Host {
         let target = Target::of(&contents, Which::Confirmed).ok().flatten();
         match target.filter(|_| self.running_server().is_some()) {
             Some(target) => {
-                self.converge_claims(&target, &contents.facts, events).await;
+                self.converge_claims(&target, &contents.facts, written, events).await;
                 Ok(Outcome::Confirmed)
             }
             None => Ok(Outcome::Staged),
@@ -187,6 +193,20 @@ impl Host {
             Some(target) => Ok(self.plan(&self.look(&target, &contents.facts).await)),
         }
     }
+}
+
+/// Accounts whose JWT is another than in the claims before: what the writer of these has just decided.
+fn written(entry: &SectionEntry) -> Result<BTreeSet<String>, ApplierError> {
+    let invalid = |error: ParseError| ApplierError::InvalidDocument(host_state::chain(&error));
+    let before: ClaimsSection = match &entry.confirmed {
+        ConfirmedMark::None => ClaimsSection { accounts: BTreeMap::new() },
+        ConfirmedMark::Accepted => return Ok(BTreeSet::new()),
+        ConfirmedMark::Earlier(section) => section.body().map_err(invalid)?,
+    };
+    let accounts = entry.accepted.body::<ClaimsSection>().map_err(invalid)?.accounts.into_iter();
+    let is_new =
+        |account: &String, jwt: &str| before.accounts.get(account).is_none_or(|kept| kept.jwt != jwt);
+    Ok(accounts.filter(|(account, now)| is_new(account, &now.jwt)).map(|(account, _)| account).collect())
 }
 
 /// Whether an order is about accounts alone.

@@ -4,6 +4,8 @@
 //! Nothing lasting happens before every candidate has passed the ladder, so a refused change changes nothing. After
 //! the intent is written every way out leads to the old or the new configuration, also over a crash.
 
+use std::collections::BTreeSet;
+
 use host_state::desired::Run;
 use host_state::document::ContentHash;
 use host_state::plan::Step;
@@ -127,7 +129,7 @@ impl Host {
         }
         self.hold_ports(target).await;
         if !claims.is_empty() {
-            self.converge_claims(target, &contents.facts, events).await;
+            self.converge_claims(target, &contents.facts, &BTreeSet::new(), events).await;
         }
         Ok(Outcome::Confirmed)
     }

@@ -1,5 +1,6 @@
 //! The single steps of a change: store, files, process, accounts. Each may be repeated.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use host_state::desired::Run;
@@ -7,6 +8,7 @@ use host_state::document::ClaimsSection;
 use host_state::observed::{ClaimsObserved, StoreMark, StoreObserved};
 use host_state::plan::Step;
 use host_state::{Finding, layout};
+use identity::{Jwt, Trust, decode_account};
 use nats_config::ServerConfig;
 
 use super::events::Events;
@@ -21,6 +23,7 @@ use crate::parts::effects::Effect;
 use crate::parts::nats::{log, process};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::Leaf;
+use crate::roles::LocalServer;
 
 /// How long a server without assets may take to stop.
 const STOP_BASE: Duration = Duration::from_secs(30);
@@ -164,18 +167,48 @@ impl Host {
 
     /// Pushes every account JWT that the resolver lacks or has older. A failure is noted, never taken back: the
     /// account stays drift and the next sweep tries again.
-    pub(super) async fn converge_claims(&self, target: &Target, facts: &HostFacts, events: &Events) {
+    ///
+    /// `written` are accounts that a writer has just changed, from the newest claims there are. Of all others this host may
+    /// be behind, so what the system's servers have is asked for, and where that is newer it is pushed instead.
+    pub(super) async fn converge_claims(
+        &self,
+        target: &Target,
+        facts: &HostFacts,
+        written: &BTreeSet<String>,
+        events: &Events,
+    ) {
         let Some(section) = &target.claims else { return };
         let sight = self.look(target, facts).await;
         if let ClaimsObserved::Silent { reason } = &sight.observed.claims {
             tracing::warn!(reason, "the resolver cannot be asked for its accounts");
         }
+        let steps = self.plan(&sight).steps.into_iter();
+        let accounts: Vec<String> = steps
+            .filter_map(|step| if let Step::PushClaim { account } = step { Some(account) } else { None })
+            .collect();
+        if accounts.is_empty() {
+            return;
+        }
         let server = self.local_server(target);
+        let unsure: Vec<String> =
+            accounts.iter().filter(|account| !written.contains(*account)).cloned().collect();
+        let newest = match self.newest_jwts(target, &server, &unsure).await {
+            Ok(newest) => newest,
+            Err(reason) => {
+                tracing::warn!(reason, "nothing is pushed: what other servers have is not known");
+                return;
+            }
+        };
         let mut is_pushed = false;
-        for step in self.plan(&sight).steps {
-            let Step::PushClaim { account } = &step else { continue };
-            let started = events.started(&step.to_string());
-            match claims::push(&self.effects, self.view.as_ref(), &server, section, account).await {
+        for account in accounts {
+            let Some(entry) = section.accounts.get(&account) else { continue };
+            let newer = newest.get(&account).filter(|(issued_at, _)| *issued_at > entry.issued_at);
+            if newer.is_some() {
+                tracing::warn!(account = entry.name, "another server has newer claims than this host");
+            }
+            let jwt = newer.map_or(&entry.jwt, |(_, jwt)| jwt);
+            let started = events.started(&Step::PushClaim { account }.to_string());
+            match claims::push(&self.effects, self.view.as_ref(), &server, &entry.name, jwt).await {
                 Ok(()) => {
                     is_pushed = true;
                     events.done(started);
@@ -186,6 +219,25 @@ impl Host {
         if is_pushed {
             self.put_back_claims(target, section, facts).await;
         }
+    }
+
+    /// The newest JWT of each account that any server has and our operator signed.
+    async fn newest_jwts(
+        &self,
+        target: &Target,
+        server: &LocalServer,
+        accounts: &[String],
+    ) -> Result<BTreeMap<String, (i64, String)>, String> {
+        if accounts.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let trust: Trust =
+            serde_json::from_value(target.cluster.trust.clone()).map_err(|error| error.to_string())?;
+        let is_ours = |account: &str, jwt: &str| {
+            let decoded = decode_account(&jwt.parse::<Jwt>().ok()?, &trust).ok()?;
+            (decoded.claims.key.as_str() == account).then_some(decoded.issued_at)
+        };
+        claims::newest(self.view.as_ref(), server, accounts, is_ours).await
     }
 
     /// Puts JWTs back that the server took and did not write, because it has written the same before and does not know

@@ -1,6 +1,6 @@
 //! [`Network`]: the front as the applier sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -49,6 +49,14 @@ impl ServerView for Network {
 
     async fn resolver(&self, server: &LocalServer) -> ClaimsObserved {
         self.resolver.claims(server).await
+    }
+
+    async fn account_jwts(
+        &self,
+        server: &LocalServer,
+        accounts: &[String],
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+        self.resolver.everywhere(server, accounts).await.map_err(|error| host_state::chain(&error))
     }
 
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String> {

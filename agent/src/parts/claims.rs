@@ -1,12 +1,13 @@
 //! Account JWTs: what the local resolver has, and pushing newer ones to it through the front.
 //!
-//! Which ones to push is decided by `host_state`; an older one never is. Each carries the operator's signature, so
-//! nothing here can make one up.
+//! Which ones to push is decided by `host_state`, by what this host knows; and a host may know less than others, because it
+//! was away or put back to a backup. A push reaches every server, and each takes what is older too. So what others have is
+//! asked for first, and the newest is what is pushed. Each carries the operator's signature: nothing here makes one up.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use host_state::document::ClaimsSection;
 use host_state::layout;
 use host_state::observed::ClaimsObserved;
 use identity::AccountPublicKey;
@@ -18,12 +19,6 @@ use crate::roles::{LocalServer, ServerView};
 /// Why an account's JWT did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// Nobody knows such an account.
-    #[error("no claims section names the account `{account}`")]
-    Unknown {
-        /// Account public key.
-        account: String,
-    },
     /// The server did not take it.
     #[error("nats-server did not take the JWT of account `{name}`: {reason}")]
     Refused {
@@ -48,7 +43,26 @@ pub async fn observe(view: &dyn ServerView, server: &LocalServer) -> ClaimsObser
     view.resolver(server).await
 }
 
-/// Pushes one account's JWT. May be repeated: the server takes the same one again.
+/// The newest JWT that any server of the system has for each account, of those that `is_ours` approves; an account that
+/// none has is absent.
+///
+/// # Errors
+/// When nobody can be asked: then nobody knows whether a push would take something back.
+pub async fn newest(
+    view: &dyn ServerView,
+    server: &LocalServer,
+    accounts: &[String],
+    is_ours: impl Fn(&str, &str) -> Option<i64>,
+) -> Result<BTreeMap<String, (i64, String)>, String> {
+    let found = view.account_jwts(server, accounts).await?;
+    let newest = found.into_iter().filter_map(|(account, jwts)| {
+        let ours = jwts.into_iter().filter_map(|jwt| Some((is_ours(&account, &jwt)?, jwt)));
+        Some((account.clone(), ours.max()?))
+    });
+    Ok(newest.collect())
+}
+
+/// Pushes the JWT of the account called `name`. May be repeated: the server takes the same one again.
 ///
 /// # Errors
 /// [`PushError`].
@@ -56,15 +70,13 @@ pub async fn push(
     effects: &Effects,
     view: &dyn ServerView,
     server: &LocalServer,
-    claims: &ClaimsSection,
-    account: &str,
+    name: &str,
+    jwt: &str,
 ) -> Result<(), PushError> {
-    let entry = claims.accounts.get(account);
-    let entry = entry.ok_or_else(|| PushError::Unknown { account: account.to_owned() })?;
-    let sending = |source| PushError::Sending { name: entry.name.clone(), source };
+    let sending = |source| PushError::Sending { name: name.to_owned(), source };
     effects.reach(Effect::PushClaim, Moment::Before).map_err(sending)?;
-    let pushed = view.push_claim(server, &entry.jwt).await;
-    pushed.map_err(|reason| PushError::Refused { name: entry.name.clone(), reason })?;
+    let pushed = view.push_claim(server, jwt).await;
+    pushed.map_err(|reason| PushError::Refused { name: name.to_owned(), reason })?;
     effects.reach(Effect::PushClaim, Moment::After).map_err(sending)
 }
 

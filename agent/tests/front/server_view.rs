@@ -64,6 +64,37 @@ async fn a_server_that_is_behind_shows_what_it_has_itself() {
     assert_eq!(listed(&second_view, &second.local()).await, listed(&view(&second), &second.local()).await);
 }
 
+/// What the applier has to know: a push of what is older takes back what is newer, on all servers, so it asks before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_claim_replaces_a_newer_one_everywhere_and_every_server_says_what_it_has() {
+    let acme = authority(1);
+    let key = acme.account_key(&"orders".parse().unwrap()).to_string();
+    let routes = ["127.72.5.31", "127.72.5.32"];
+    let first = Server::start(&acme, "east-1", routes[0], &routes).await;
+    let second = Server::start(&acme, "east-2", routes[1], &routes).await;
+    let (first_view, second_view) = (view(&first), view(&second));
+    let (older, newer) = (account(&acme, "orders", 1_800_000_000), account(&acme, "orders", 1_800_000_001));
+    let has = async |view: &Network, server: &Server| {
+        listed(view, &server.local()).await.get(&key).copied().flatten()
+    };
+    let both = async |wanted| loop {
+        first_view.push_claim(&first.local(), newer.as_str()).await.unwrap();
+        if has(&second_view, &second).await == wanted {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), both(Some(1_800_000_001))).await.unwrap();
+    let everywhere = second_view.account_jwts(&second.local(), std::slice::from_ref(&key)).await.unwrap();
+    assert_eq!(everywhere[&key], [newer.to_string()].into());
+    let nobody = second_view.account_jwts(&second.local(), &["AUNKNOWN".to_owned()]).await.unwrap();
+    assert!(nobody.is_empty(), "{nobody:?}");
+
+    second_view.push_claim(&second.local(), older.as_str()).await.unwrap();
+    assert_eq!(has(&second_view, &second).await, Some(1_800_000_000));
+    assert_eq!(has(&first_view, &first).await, Some(1_800_000_000));
+}
+
 /// What the applier has to know: the server itself does not look whose signature it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_takes_a_claim_that_another_operator_signed() {
