@@ -195,6 +195,17 @@ fn a_stream_that_another_client_changed_is_named_and_brought_back() {
     system.plan_is_empty();
 }
 
+/// The gates of a cluster behind a gateway look at the whole supercluster, also when only this cluster is repaired.
+#[test]
+fn a_stopped_server_behind_a_gateway_is_started_again() {
+    let system = System::running(&[("east", 2), ("west", 1)]);
+    system.host("east-1").kill_server().unwrap();
+    wait_until("its end", DEADLINE, || Ok(system.host("east-1").server_pid().is_none())).unwrap();
+    system.apply();
+    assert!(system.host("east-1").server_pid().is_some());
+    system.plan_is_empty();
+}
+
 fn current(system: &System, file: &str) -> std::path::PathBuf {
     system.host(HOST).state_dir().join("current").join(file)
 }

@@ -164,6 +164,8 @@ pub enum StoreUnmarked {
     NoIdentity,
     /// The identity file is damaged and the data is this host's.
     Damaged,
+    /// Others may write the identity file, or may not read it.
+    OtherMode,
     /// The identity file does not name the meta group yet, or not that it has formed.
     NoLineage,
 }

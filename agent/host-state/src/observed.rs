@@ -30,7 +30,7 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FileObserved {
-    /// No such file.
+    /// No such file of its own: nothing, or a link to another.
     Missing,
     /// There, but could not be read.
     Unreadable {
@@ -95,6 +95,8 @@ pub enum StoreObserved {
         inode: u64,
         /// The identity file.
         identity: StoreMark,
+        /// Permission bits of the identity file; absent when there is none.
+        identity_mode: Option<u32>,
         /// Whether JetStream data lies in it.
         has_data: bool,
         /// Names of account directories in it (account public keys).

@@ -310,7 +310,11 @@ pub fn server_config(
             extra(has_cluster, has_jetstream, address, port),
         );
         (listeners, rest).prop_map(move |((client, cluster, gateway), rest)| {
-            let (server_name, jetstream, trust, limits, logging, mut tags, lame_duck, pid_file, extra) = rest;
+            let (server_name, jetstream, trust, limits, logging, mut tags, lame_duck, pid_file, mut extra) =
+                rest;
+            if gateway.is_some() && trust.is_none() {
+                extra.remove("leafnodes");
+            }
             tags.insert("az:a".to_owned());
             ServerConfig {
                 server_name,

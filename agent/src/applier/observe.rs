@@ -94,6 +94,10 @@ pub(super) fn process(server: Option<ServerProcess>) -> ProcessObserved {
 }
 
 fn file(path: &Path, name: &str, wanted: &str) -> FileObserved {
+    // What a link leads to may be as it should be now, and can be changed where nobody looks.
+    if path.is_symlink() {
+        return FileObserved::Missing;
+    }
     match (files::read_bounded(path, FILE_LIMIT), files::mode_of(path)) {
         (Ok(None), _) => FileObserved::Missing,
         (Err(error), _) => FileObserved::Unreadable { reason: host_state::chain(&error) },
@@ -105,5 +109,20 @@ fn file(path: &Path, name: &str, wanted: &str) -> FileObserved {
             let text = if is_shown { String::from_utf8(bytes).ok() } else { None };
             FileObserved::Present { sha256: sum, mode, text }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_the_same_content_is_not_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("elsewhere"), directory.path().join("server.pem"));
+        std::fs::write(&path, "pem").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(file(&path, layout::CERT_FILE, ""), FileObserved::Present { .. }));
+        assert_eq!(file(&link, layout::CERT_FILE, ""), FileObserved::Missing);
     }
 }

@@ -73,6 +73,7 @@ pub fn observe(spec: &StoreSpec) -> StoreObserved {
         device: metadata.dev(),
         inode: metadata.ino(),
         identity: mark(directory),
+        identity_mode: files::mode_of(&directory.join(layout::STORE_IDENTITY_FILE)).ok(),
         has_data: !data.is_empty(),
         accounts: data.into_iter().filter(|name| is_account(name)).collect(),
     }
@@ -131,10 +132,11 @@ fn write_mark(
         meta_lineage: meta_lineage.clone(),
         formed: *formed,
     };
-    if mark(path) == StoreMark::Found(file.clone()) {
+    let is_as_wanted = mark(path) == StoreMark::Found(file.clone());
+    let path = path.join(layout::STORE_IDENTITY_FILE);
+    if is_as_wanted && files::mode_of(&path).is_ok_and(|mode| mode == layout::PUBLIC_MODE) {
         return Ok(());
     }
-    let path = path.join(layout::STORE_IDENTITY_FILE);
     Ok(files::write_atomic(
         effects,
         Effect::WriteStoreMark,
@@ -222,6 +224,22 @@ mod tests {
         );
         assert_eq!(assets(&spec), 2);
         assert!(data.is_dir());
+    }
+
+    #[test]
+    fn an_identity_file_that_others_may_write_is_written_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let spec = spec(&directory.path().join("store"));
+        let mode = || match observe(&spec) {
+            StoreObserved::Present { identity_mode, .. } => identity_mode,
+            other => panic!("{other:?}"),
+        };
+        prepare(&Effects::default(), &spec, &mark_of(true)).unwrap();
+        let file = directory.path().join("store").join(layout::STORE_IDENTITY_FILE);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(mode(), Some(0o666));
+        prepare(&Effects::default(), &spec, &mark_of(true)).unwrap();
+        assert_eq!(mode(), Some(layout::PUBLIC_MODE));
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl Conductor<'_> {
             .filter(|(_, joined)| joined.report.run == RunStatus::Running)
             .filter_map(|(host, _)| Some((host.to_string(), self.system.hosts.get(host)?.cluster.clone())))
             .collect();
+        running.extend(self.others_running().await);
         for wave in waves(&changes, self.rollout.max_unavailable) {
             let result = self.go(&wave, orders, &mut running).await;
             match result {
@@ -166,6 +167,25 @@ impl Conductor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Servers of other clusters behind the same gateway: the gates look at the whole supercluster, and what is not
+    /// expected in it keeps them shut. Only a host that says so is not running; one that says nothing is expected.
+    async fn others_running(&self) -> BTreeMap<String, String> {
+        let own: BTreeSet<&str> = self
+            .hosts
+            .keys()
+            .filter_map(|host| Some(self.system.hosts.get(host)?.cluster.as_str()))
+            .collect();
+        let others = self.system.hosts.iter().filter(|(_, entry)| !own.contains(entry.cluster.as_str()));
+        let asked = join_all(others.map(|(host, entry)| async move {
+            let is_running = match self.system.agent(host).await {
+                Ok(agent) => agent.observe().await.map_or(true, |seen| seen.report.run == RunStatus::Running),
+                Err(_) => true,
+            };
+            is_running.then(|| (host.to_string(), entry.cluster.clone()))
+        }));
+        asked.await.into_iter().flatten().collect()
     }
 
     /// Whether there is anything to ask of a host: sections, an unconfirmed one, or drift.

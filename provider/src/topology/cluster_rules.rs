@@ -173,6 +173,10 @@ fn is_dns_name(text: &str) -> bool {
 }
 
 fn stores(cluster: &Cluster, problems: &mut Vec<Problem>) {
+    // That of the cluster waits for the first node without one of its own.
+    if cluster.nodes.values().all(|node| node.store_dir.is_some()) {
+        clean_store(&cluster.jetstream.store_dir, &Path::root("jetstream").attr("store_dir"), problems);
+    }
     let mut taken: BTreeMap<(&str, bool, IpAddr), String> = BTreeMap::new();
     for (host, node) in &cluster.nodes {
         let directory = node.store_dir(cluster);
@@ -180,13 +184,7 @@ fn stores(cluster: &Cluster, problems: &mut Vec<Problem>) {
             Some(_) => node_path(host).attr("store_dir"),
             None => Path::root("jetstream").attr("store_dir"),
         };
-        if !is_clean_absolute(directory) {
-            problems.push(Problem::error(
-                path.clone(),
-                format!("`{directory}` is no absolute path without `.` and `..`"),
-                "Write the whole path of the directory, starting with `/`, without a trailing `/`.",
-            ));
-        }
+        clean_store(directory, &path, problems);
         // Loopback addresses are one machine, whichever they are.
         let machine = if node.address.is_loopback() { IpAddr::from([127, 0, 0, 1]) } else { node.address };
         if let Some(other) = taken.insert((directory, node.address.is_loopback(), machine), host.to_string())
@@ -197,6 +195,16 @@ fn stores(cluster: &Cluster, problems: &mut Vec<Problem>) {
                 "Give each node a `store_dir` of its own.",
             ));
         }
+    }
+}
+
+fn clean_store(directory: &str, path: &Path, problems: &mut Vec<Problem>) {
+    if !is_clean_absolute(directory) {
+        problems.push(Problem::error(
+            path.clone(),
+            format!("`{directory}` is no absolute path without `.` and `..`"),
+            "Write the whole path of the directory, starting with `/`, without a trailing `/`.",
+        ));
     }
 }
 

@@ -166,6 +166,7 @@ impl Model {
                 device: 1,
                 inode: 1,
                 identity: if self.lineage.is_some() { StoreMark::Found(file) } else { StoreMark::Missing },
+                identity_mode: self.lineage.as_ref().map(|_| host_state::layout::PUBLIC_MODE),
                 has_data: self.lineage.is_some(),
                 accounts: Vec::new(),
             },

@@ -3,6 +3,7 @@
 use super::{Difference, StoreDanger, StoreUnmarked};
 use crate::desired::{Desired, Run};
 use crate::document::StoreIdentity;
+use crate::layout;
 use crate::observed::{StoreFile, StoreMark, StoreObserved};
 
 /// The directory, its mode, its identity file and the data in it.
@@ -18,11 +19,23 @@ pub(super) fn store(desired: &Desired, observed: &StoreObserved) -> Vec<Differen
         StoreObserved::Unreadable { reason } => {
             vec![danger(StoreDanger::Unreadable { reason: reason.clone() })]
         }
-        StoreObserved::Present { mode, identity, has_data, accounts, uid: _, device: _, inode: _ } => {
+        StoreObserved::Present {
+            mode,
+            identity,
+            identity_mode,
+            has_data,
+            accounts,
+            uid: _,
+            device: _,
+            inode: _,
+        } => {
+            let readable_otherwise = identity_mode.is_some_and(|mode| mode != layout::PUBLIC_MODE);
             let mark = other_accounts(desired, accounts).or_else(|| match identity {
                 StoreMark::Missing => unmarked(desired, *has_data, StoreUnmarked::NoIdentity),
                 StoreMark::Unreadable { reason: _ } => unmarked(desired, *has_data, StoreUnmarked::Damaged),
-                StoreMark::Found(file) => marked(desired, file, *has_data),
+                StoreMark::Found(file) => marked(desired, file, *has_data).or_else(|| {
+                    readable_otherwise.then_some(Difference::StoreUnmarked(StoreUnmarked::OtherMode))
+                }),
             });
             // Nothing is changed on a store that may be another's, not even its mode.
             let is_ours = !matches!(mark, Some(Difference::StoreDanger(_)));

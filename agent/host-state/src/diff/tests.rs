@@ -52,6 +52,10 @@ fn drift_names_setting_found_and_desired_and_findings_their_problem() {
             Difference::ProcessStopped { last_exit: Some("signal 9".to_owned()) },
             "process is `stopped (signal 9)`, should be `running`",
         ),
+        (
+            Difference::StoreUnmarked(StoreUnmarked::OtherMode),
+            "store `nats-agent-store.json` is `of other permission bits`, should be `this host's`",
+        ),
         (Difference::ProcessRunning { pid: 7 }, "process is `running (pid 7)`, should be `held`"),
         (claim(ClaimProblem::Missing), "claims `orders` is missing, should be `known to the server`"),
         (claim(ClaimProblem::Alive), "claims `orders` is `alive`, should be `deleted`"),

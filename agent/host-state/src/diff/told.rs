@@ -148,6 +148,7 @@ fn unmarked(why: StoreUnmarked) -> Option<&'static str> {
     match why {
         StoreUnmarked::NoDirectory | StoreUnmarked::NoIdentity => None,
         StoreUnmarked::Damaged => Some("damaged"),
+        StoreUnmarked::OtherMode => Some("of other permission bits"),
         StoreUnmarked::NoLineage => Some("without this meta group"),
     }
 }

@@ -209,12 +209,16 @@ fn store() -> impl Strategy<Value = StoreObserved> {
         4 => Just(Vec::new()), 2 => Just(vec!["ASYS".to_owned(), "A1".to_owned()]), 1 => Just(vec!["AOTHER".to_owned()])
     ];
     let mode = prop_oneof![3 => Just(0o700), 1 => Just(0o755)];
+    let mark_mode = prop_oneof![3 => Just(0o644), 1 => Just(0o666)];
     prop_oneof![
         1 => Just(StoreObserved::Missing),
         1 => Just(StoreObserved::Unreadable { reason: unseen() }),
-        8 => (mode, mark, any::<bool>(), accounts).prop_map(|(mode, identity, data, accounts)| {
+        8 => (mode, mark, mark_mode, any::<bool>(), accounts).prop_map(|(mode, identity, mark_mode, data, accounts)| {
             let has_data = data || !accounts.is_empty();
-            StoreObserved::Present { mode, uid: 1, device: 1, inode: 1, identity, has_data, accounts }
+            let identity_mode = (identity != StoreMark::Missing).then_some(mark_mode);
+            StoreObserved::Present {
+                mode, uid: 1, device: 1, inode: 1, identity, identity_mode, has_data, accounts,
+            }
         }),
     ]
 }

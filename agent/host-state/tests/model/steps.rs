@@ -84,6 +84,7 @@ fn prepare_store(host: &mut Host) {
         device: 1,
         inode: 1,
         identity: StoreMark::Found(file),
+        identity_mode: Some(host_state::layout::PUBLIC_MODE),
         has_data,
         accounts,
     };

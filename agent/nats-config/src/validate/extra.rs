@@ -182,6 +182,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("include", "other files are not part of the signed configuration", "write the settings themselves"),
 ];
 
+/// The server's names for the listener of leaf nodes.
+const LEAF_NODES: [&str; 2] = ["leafnodes", "leaf"];
+
 /// Sections of the model: extra settings may be added inside, but the section itself is ours.
 const SECTIONS: &[&str] =
     &["tls", "cluster", "cluster.tls", "gateway", "gateway.tls", "jetstream", "jetstream.limits"];
@@ -206,6 +209,13 @@ pub fn refused_settings() -> impl Iterator<Item = &'static str> {
 
 pub(super) fn check(config: &ServerConfig, problems: &mut Problems) {
     check_section("", &config.extra, config, problems);
+    // Source: nats-server 2.15.1 server/leafnode.go (`validateLeafNode`); `-t` passes it, the start is refused.
+    if config.gateway.is_some() && config.trust.is_none() {
+        for key in config.extra.keys().filter(|key| LEAF_NODES.contains(&key.to_lowercase().as_str())) {
+            let problem = "leaf nodes beside a gateway need a system account, and there is no operator mode";
+            problems.add(&format!("extra.{key}"), "(present)", problem, "give `trust`, or leave it out");
+        }
+    }
 }
 
 fn check_section(

@@ -120,6 +120,13 @@ fn nodes_on_one_machine_store_apart() {
         |cluster| cluster.nodes.get_mut(&host("east-2")).unwrap().store_dir = Some("data/../x".to_owned()),
         &["error nodes[\"east-2\"].store_dir: `data/../x` is no absolute path without `.` and `..`"],
     );
+    check(
+        |cluster| {
+            cluster.jetstream.store_dir = "data".to_owned();
+            cluster.nodes.values_mut().for_each(|node| node.store_dir = Some("/data".to_owned()));
+        },
+        &["error jetstream.store_dir: `data` is no absolute path without `.` and `..`"],
+    );
 }
 
 #[test]
