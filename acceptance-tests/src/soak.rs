@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod chance;
 pub mod claims;
 pub mod configurations;
+pub mod drift;
 pub mod growing;
 pub mod proof;
 pub mod writers;
@@ -57,6 +58,7 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("certificates", certificates::prove),
     ("growing", growing::prove),
     ("claims", claims::prove),
+    ("drift", drift::prove),
 ];
 
 #[cfg(test)]

@@ -43,6 +43,11 @@ fn claims() {
     sample("claims");
 }
 
+#[test]
+fn drift() {
+    sample("drift");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

@@ -62,7 +62,18 @@ pub struct Server<'a> {
 
 impl<'a> Server<'a> {
     /// Starts a server on `text` that answers at `monitor`, and waits until it does.
+    ///
+    /// # Panics
+    /// As [`Server::try_start`] fails.
     pub fn start(site: &'a Site, text: &str, monitor: (IpAddr, u16)) -> Self {
+        Self::try_start(site, text, monitor).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Starts a server on `text` that answers at `monitor`, and waits until it does.
+    ///
+    /// # Errors
+    /// When it ends instead, with what it logged.
+    pub fn try_start(site: &'a Site, text: &str, monitor: (IpAddr, u16)) -> Result<Self, String> {
         let ready = |log: &str| log.matches("Server is ready").count();
         let before = ready(&logs(site));
         let mut server = Self { site, child: spawn(site, text), monitor: monitor.into() };
@@ -70,10 +81,12 @@ impl<'a> Server<'a> {
         loop {
             // The monitoring port answers before the server is ready to reload.
             if ready(&logs(site)) > before && server.get("/varz").is_some() {
-                return server;
+                return Ok(server);
             }
             let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", logs(site));
+            if ended.is_some() || Instant::now() >= deadline {
+                return Err(format!("{ended:?}: {}", logs(site)));
+            }
             sleep(PAUSE);
         }
     }

@@ -85,6 +85,12 @@ pub(super) const BETWEEN: &[(&str, Break)] = &[
         *at(model, "trust.resolver.dir")? = json!(format!("{store}/resolver"));
         Some("trust.resolver.dir".to_owned())
     }),
+    ("leaf nodes beside a gateway without system account", |model, _| {
+        there(model, "gateway")?;
+        model["trust"] = Value::Null;
+        at(model, "extra")?["leafnodes"] = json!({ "listen": "10.0.0.1:7422" });
+        Some("extra.leafnodes".to_owned())
+    }),
     ("two tags of one zone", |model, _| {
         there(model, "jetstream.unique_tag")?;
         model["tags"].as_array_mut()?.push(json!("AZ:twice"));
