@@ -10,6 +10,7 @@ pub mod configurations;
 pub mod drift;
 pub mod growing;
 pub mod proof;
+pub mod users;
 pub mod writers;
 
 use anyhow::Result;
@@ -59,6 +60,7 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("growing", growing::prove),
     ("claims", claims::prove),
     ("drift", drift::prove),
+    ("users", users::prove),
 ];
 
 #[cfg(test)]

@@ -48,6 +48,11 @@ fn drift() {
     sample("drift");
 }
 
+#[test]
+fn users() {
+    sample("users");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

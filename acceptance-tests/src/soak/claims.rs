@@ -20,9 +20,9 @@ use crate::scenario::system::{DEADLINE, System};
 use declared::Away;
 use watch::Watch;
 
-/// A sweep of an agent, with the moment by which agents ask their peers at different times, and what a busy machine adds.
+/// A sweep of an agent (60 s), the 10 s by which agents ask their peers at different times, and what a busy machine adds.
 /// Source: agent/src/front/peers.rs.
-const SWEEP: Duration = Duration::from_secs(75);
+const SWEEP: Duration = Duration::from_secs(90);
 /// Sweeps that are waited for at the end of a whole run.
 const LATER_SWEEPS: u32 = 3;
 

@@ -1,5 +1,6 @@
 //! What changes of accounts make of a claims section. Pure: the time is an argument.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use host_state::document::{ClaimEntry, ClaimsSection};
@@ -89,19 +90,49 @@ pub struct Revision {
     pub outcomes: Vec<Result<(), Diagnostic>>,
 }
 
-/// Applies edits one after the other; each sees what the ones before made.
+/// Applies edits one after the other; each sees what the ones before made. An account is read once and signed once,
+/// however many edits it has, so that its `iat` does not run ahead of the clock.
 pub fn revise(authority: &Authority, current: Option<&ClaimsSection>, edits: &[Edit], now: i64) -> Revision {
     let trust = authority.trust();
+    let mut accounts: BTreeMap<&AccountName, Vec<usize>> = BTreeMap::new();
+    for (number, edit) in edits.iter().enumerate() {
+        accounts.entry(&edit.account).or_default().push(number);
+    }
     let mut section = current.cloned();
-    let mut outcomes = Vec::with_capacity(edits.len());
-    for edit in edits {
-        match apply(authority, &trust, section.as_ref(), edit, now) {
-            Ok(Some(next)) => {
-                section = Some(next);
-                outcomes.push(Ok(()));
+    let mut outcomes: Vec<Result<(), Diagnostic>> = edits.iter().map(|_| Ok(())).collect();
+    for (account, numbers) in accounts {
+        let revised = (|| {
+            let read = |section| account_in(section, authority, &trust, account);
+            let before = section.as_ref().map(read).transpose()?.flatten();
+            let (mut now_is, mut has_ended) = (before.clone(), false);
+            for &number in &numbers {
+                match (edits[number].change)(now_is.as_ref()) {
+                    Ok(Wanted::Unchanged) => {}
+                    Ok(Wanted::Account(wanted)) => now_is = Some(*wanted),
+                    Ok(Wanted::Tombstone) => has_ended |= now_is.take().is_some(),
+                    Err(problem) => outcomes[number] = Err(problem),
+                }
             }
-            Ok(None) => outcomes.push(Ok(())),
-            Err(problem) => outcomes.push(Err(problem)),
+            if let Some(account) = now_is.as_mut().filter(|_| has_ended) {
+                // Ended and made anew at once: what was handed out before stays refused all the same.
+                account.claims.revocations.insert(Revoked::All, now);
+            }
+            if now_is == before {
+                Ok(None)
+            } else {
+                signed(authority, section.as_ref(), account, now_is, now)
+            }
+        })();
+        match revised {
+            Ok(change) => section = change.or(section),
+            Err(problem) => {
+                for number in numbers {
+                    // What an edit was refused for says more.
+                    if outcomes[number].is_ok() {
+                        outcomes[number] = Err(problem.clone());
+                    }
+                }
+            }
         }
     }
     let changed = section.as_ref() != current;
@@ -133,36 +164,30 @@ pub fn account_in(
     Ok(Some(Account { claims: decoded.claims, declared: entry.declared.clone() }))
 }
 
-fn apply(
+/// The section with what an account has become; `None` for an account that is no more.
+fn signed(
     authority: &Authority,
-    trust: &Trust,
     section: Option<&ClaimsSection>,
-    edit: &Edit,
+    account: &AccountName,
+    wanted: Option<Account>,
     now: i64,
 ) -> Result<Option<ClaimsSection>, Diagnostic> {
-    let Edit { account, change } = edit;
-    let current = match section {
-        Some(section) => account_in(section, authority, trust, account)?,
-        None => None,
-    };
     let key = authority.account_key(account);
     let issued_at = next_issued_at(section, key.as_str(), now);
-    let (Account { claims, declared }, tombstone) = match change(current.as_ref())? {
-        Wanted::Unchanged => return Ok(None),
-        Wanted::Account(wanted) if current.as_ref() == Some(&wanted) => return Ok(None),
-        Wanted::Account(mut wanted) => {
+    let tombstone = wanted.is_none();
+    let Account { claims, declared } = match wanted {
+        Some(mut wanted) => {
             // What was handed out before the account was deleted stays refused when it is made anew.
             if let Some(entry) = section.and_then(|section| section.accounts.get(key.as_str()))
                 && entry.tombstone
             {
                 wanted.claims.revocations.insert(Revoked::All, entry.issued_at);
             }
-            (*wanted, false)
+            wanted
         }
-        Wanted::Tombstone if current.is_none() => return Ok(None),
-        Wanted::Tombstone => {
+        None => {
             let claims = AccountClaims::tombstone(account.clone(), key.clone(), issued_at);
-            (Account { claims, declared: serde_json::Value::Null }, true)
+            Account { claims, declared: serde_json::Value::Null }
         }
     };
     let refused = |error: &dyn std::error::Error| {
@@ -240,6 +265,16 @@ mod tests {
     }
 
     #[test]
+    fn many_users_of_an_account_are_one_jwt_of_this_second() {
+        let authority = authority();
+        let users = (0..100).map(|number| add_user(&authority, "orders", &format!("user-{number}")));
+        let edits: Vec<Edit> = std::iter::once(create(&authority, "orders")).chain(users).collect();
+        let section = revise(&authority, None, &edits, 1000).section.unwrap();
+        assert_eq!(section.accounts.values().next().unwrap().issued_at, 1000);
+        assert_eq!(read(&authority, &section, "orders").unwrap().claims.scopes.len(), 100);
+    }
+
+    #[test]
     fn issued_at_grows_even_when_the_clock_does_not() {
         let authority = authority();
         let first = revise(&authority, None, &[create(&authority, "orders")], 1000).section.unwrap();
@@ -286,6 +321,12 @@ mod tests {
         let fourth = revise(&authority, Some(&third), &[create(&authority, "orders")], 4000).section.unwrap();
         let revocations = read(&authority, &fourth, "orders").unwrap().claims.revocations;
         assert_eq!(revocations.get(&Revoked::All), Some(&3000));
+
+        let delete = Edit::new(name("orders"), |_| Ok(Wanted::Tombstone));
+        let at_once = [delete, create(&authority, "orders")];
+        let fifth = revise(&authority, Some(&fourth), &at_once, 5000).section.unwrap();
+        let revocations = read(&authority, &fifth, "orders").unwrap().claims.revocations;
+        assert_eq!(revocations.get(&Revoked::All), Some(&5000));
     }
 
     #[test]
