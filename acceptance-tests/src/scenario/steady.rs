@@ -81,6 +81,8 @@ struct Shared {
     disconnects: AtomicU64,
     counted: Mutex<Counted>,
     pace: Duration,
+    /// Which traffic of this process it is, so that no two send the same text.
+    number: u64,
 }
 
 impl Steady {
@@ -94,6 +96,7 @@ impl Steady {
         credentials: &Path,
         pace: Duration,
     ) -> Result<Steady> {
+        static STARTED: AtomicU64 = AtomicU64::new(0);
         let place = |host: &Host| Place {
             name: host.name().to_owned(),
             address: host.address(),
@@ -108,6 +111,7 @@ impl Steady {
             disconnects: AtomicU64::new(0),
             counted: Mutex::default(),
             pace,
+            number: STARTED.fetch_add(1, Ordering::AcqRel),
         });
         let credentials = credentials.to_owned();
         let thread = std::thread::spawn(move || {
@@ -192,7 +196,7 @@ async fn publish(client: &Client, place: &Place, shared: &Shared) -> Result<()> 
     context.set_timeout(PATIENCE);
     let mut number = 0_u64;
     while !shared.stop.load(Ordering::Acquire) {
-        let text = format!("{} {number}", place.name);
+        let text = format!("{} {} {number}", shared.number, place.name);
         let mut last = None;
         loop {
             let began = Instant::now();

@@ -24,7 +24,7 @@ use watch::Watch;
 /// Source: agent/src/front/peers.rs.
 const SWEEP: Duration = Duration::from_secs(90);
 /// Sweeps that are waited for at the end of a whole run.
-const LATER_SWEEPS: u32 = 3;
+const LATER_SWEEPS: u32 = 2;
 
 /// Which hosts are down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

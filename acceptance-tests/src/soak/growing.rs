@@ -68,7 +68,8 @@ pub fn prove(order: &Order) -> Result<Proof> {
     let fresh = system.hosts().len() - servers.len() - usize::from(absent.is_some());
     let later = if absent.is_some() { "; then one more, marked `absent` before" } else { "" };
     let what = format!(
-        "A formed cluster of {} with two streams under steady publishes, and {fresh} fresh hosts of other clusters joined          to it by a new `nats_gateway` in one apply{later}",
+        "A formed cluster of {} with two streams under steady publishes, and {fresh} fresh hosts of other clusters joined to \
+         it by a new `nats_gateway` in one apply{later}",
         servers.len(),
     );
     Ok(Proof { what, rows })

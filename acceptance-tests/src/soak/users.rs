@@ -11,6 +11,7 @@ use super::proof::{Proof, Row};
 use super::{Extent, Order};
 use crate::rig::binaries;
 use crate::rig::terraform::{Installation, Run, Workspace};
+use crate::scenario::supercluster::AUTHORITY;
 use crate::scenario::system::System;
 use crate::scenario::traffic;
 
@@ -41,18 +42,19 @@ pub fn prove(order: &Order) -> Result<Proof> {
     }
     system.supercluster.fleet.start()?;
     system.apply();
-    let (account_keys, user_keys) = (numbers(accounts), numbers(users));
     system.configuration["resource"]["nats_account"]["many"] = json!({
-        "for_each": format!("${{toset({})}}", json!(account_keys)),
+        "count": accounts,
         "system": "${nats_cluster.east.id}",
-        "name": "account-${each.key}",
+        "name": "account-${count.index}",
         "deletion_protection": false,
     });
     system.configuration["resource"]["nats_user"]["many"] = json!({
-        "for_each": format!("${{toset({})}}", json!(user_keys)),
-        "account": format!("${{nats_account.many[tostring(tonumber(each.key) % {accounts})].id}}"),
-        "name": "user-${each.key}",
-        "publish": { "allow": ["orders.${each.key}.>"] },
+        "count": users,
+        // Its id, which is its name: a reference would have terraform put all accounts together again for each user.
+        "account": format!("{AUTHORITY}/account-${{count.index % {accounts}}}"),
+        "depends_on": ["nats_account.many"],
+        "name": "user-${count.index}",
+        "publish": { "allow": ["orders.${count.index}.>"] },
     });
     system.write();
     let terraform = &system.supercluster.terraform;
@@ -85,7 +87,7 @@ pub fn prove(order: &Order) -> Result<Proof> {
 fn floor(count: usize) -> Result<(Duration, Duration)> {
     let mut workspace = Workspace::new(&binaries::provider()?, Installation::DevOverride)?;
     workspace.set_timeout(PATIENCE);
-    let one = json!({ "for_each": format!("${{toset({})}}", json!(numbers(count))), "input": "${each.key}" });
+    let one = json!({ "count": count, "input": "${count.index}" });
     let text = json!({ "resource": { "terraform_data": { "many": one } } }).to_string();
     workspace.remove("terraform.tf")?;
     workspace.write("main.tf.json", &text)?;
@@ -96,8 +98,4 @@ fn floor(count: usize) -> Result<(Duration, Duration)> {
 
 fn plan(workspace: &Workspace) -> Result<Run> {
     workspace.run(&["plan", "-json", "-input=false", "-detailed-exitcode", AT_ONCE])
-}
-
-fn numbers(count: usize) -> Vec<String> {
-    (0..count).map(|number| number.to_string()).collect()
 }

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event};
+use futures_util::StreamExt;
 
 use super::declared::{Fate, Old};
 use crate::scenario::traffic::CLIENT_PORT;
 
 /// How long one try may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What a refusal may come after the server's answer to the ping behind it: both are read by the same task.
-const EVENT: Duration = Duration::from_millis(150);
+/// How often it is looked whether a publish was refused.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where to connect.
 #[derive(Debug, Clone)]
@@ -69,12 +70,22 @@ async fn attempt(place: &Place, old: &Old) -> Word {
     };
     match old.fate {
         Fate::Out => Word::In,
-        Fate::Narrowed => {
-            if client.publish("free.try", "x".into()).await.is_err() || client.flush().await.is_err() {
-                return Word::None;
-            }
-            tokio::time::sleep(EVENT).await;
-            if denied.load(Ordering::Acquire) { Word::Out } else { Word::In }
+        Fate::Narrowed => try_publish(&client, &denied).await,
+    }
+}
+
+/// Publishes to itself: what comes is proof of one thing, a refusal of the other, and silence of neither.
+async fn try_publish(client: &async_nats::Client, denied: &AtomicBool) -> Word {
+    let Ok(mut heard) = client.subscribe("free.try").await else { return Word::None };
+    if client.publish("free.try", "x".into()).await.is_err() || client.flush().await.is_err() {
+        return Word::None;
+    }
+    loop {
+        if denied.load(Ordering::Acquire) {
+            return Word::Out;
+        }
+        if let Ok(message) = tokio::time::timeout(LOOK, heard.next()).await {
+            return if message.is_some() { Word::In } else { Word::None };
         }
     }
 }
