@@ -62,6 +62,9 @@ use crate::roles::{
     LeaseAnswer, LeaseOrder, NewClaim, PrivateKeyPem, ServerView,
 };
 
+#[cfg(feature = "fuzz")]
+pub(crate) use self::intent::Intent;
+
 /// File that keeps a second agent out of a state directory.
 const LOCK_FILE: &str = "agent.lock";
 

@@ -6,6 +6,8 @@
 
 pub mod applier;
 pub mod front;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod parts;
 pub mod roles;
 pub mod shadow;

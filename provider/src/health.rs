@@ -16,6 +16,8 @@ use tfplug::Diagnostic;
 use tokio::time::Instant;
 
 pub use judge::judge;
+#[cfg(feature = "fuzz")]
+pub(crate) use seen::fuzz;
 pub use seen::{JetStreamUse, MetaGroup, Replica, Seen, ServerSeen, StreamGroup, StreamSeen};
 pub use told::AgentSeen;
 

@@ -9,6 +9,8 @@ pub mod listing;
 pub mod settings;
 
 pub use access::JetStreamAccess;
+#[cfg(feature = "fuzz")]
+pub(crate) use api::fuzz;
 pub use api::{ApiError, Caller, JetStreamApi, StreamInfo};
 pub use listing::Listings;
 pub use settings::StreamSettings;

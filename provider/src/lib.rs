@@ -9,6 +9,8 @@ pub mod claims;
 pub mod data_sources;
 pub mod ephemeral;
 pub mod functions;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod health;
 pub mod jetstream;
 pub mod provider;

@@ -21,6 +21,8 @@ pub mod client;
 mod convert;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod order;
 pub mod server;
 mod tls;

@@ -25,6 +25,8 @@ pub mod desired;
 pub mod diff;
 pub mod document;
 pub mod drift;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod layout;
 pub mod lease;
 pub mod merge;

@@ -25,6 +25,8 @@ mod certificates;
 mod derivation;
 mod document;
 mod enrollment;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod host_keys;
 mod jwt;
 mod names;

@@ -18,6 +18,8 @@ pub mod arbitrary;
 mod difference;
 mod digest;
 mod duration;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod model;
 mod name;
 mod problem;

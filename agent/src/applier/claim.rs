@@ -50,6 +50,18 @@ pub fn write(effects: &Effects, state_dir: &Path, record: &ClaimRecord) -> Resul
     write_checked(effects, Effect::WriteClaim, &state_dir.join(layout::CLAIM_FILE), record)
 }
 
+/// The enrolment's file, for `crate::fuzz`.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let content = serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
+    for bytes in [bytes, super::ledger::checked_text(&content).as_bytes()] {
+        let kept = super::ledger::parse_checked::<EnrollmentRecord>(bytes);
+        if let Kept::Valid(EnrollmentRecord::Seen { text, first_seen }) = kept {
+            let _ = opened(&Zeroizing::new(text), first_seen, i64::MAX);
+        }
+    }
+}
+
 /// An enrolment as kept by the agent. No `Debug`: the text is a secret.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

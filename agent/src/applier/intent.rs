@@ -16,7 +16,7 @@ use crate::parts::effects::{Effect, Effects};
 /// A switch under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Intent {
+pub(crate) struct Intent {
     /// Rendition that was current and confirmed; absent when there was none.
     pub from: Option<u64>,
     /// Rendition that becomes current.
@@ -30,7 +30,7 @@ pub(super) struct Intent {
 /// See [`Intent::stage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Not proven: goes back after a restart.
     Begun,
     /// The gate was passed: the marks are written after a restart.

@@ -232,7 +232,13 @@ pub fn read_checked<T: DeserializeOwned>(path: &Path) -> Kept<T> {
         Ok(Some(bytes)) => bytes,
         Err(error) => return Kept::Unreadable { reason: host_state::chain(&error) },
     };
-    let checked: Checked<serde_json::Value> = match serde_json::from_slice(&bytes) {
+    parse_checked(&bytes)
+}
+
+/// What [`read_checked`] makes of a file's content; never [`Kept::Missing`].
+#[must_use]
+pub fn parse_checked<T: DeserializeOwned>(bytes: &[u8]) -> Kept<T> {
+    let checked: Checked<serde_json::Value> = match serde_json::from_slice(bytes) {
         Ok(checked) => checked,
         Err(error) => return Kept::Unreadable { reason: syntax(&error) },
     };
@@ -256,8 +262,13 @@ pub fn write_checked<T: Serialize>(
     path: &Path,
     content: &T,
 ) -> Result<(), FileError> {
-    let checked = Checked { checksum: ContentHash::of(&canonical(content)), content };
-    files::write_atomic(effects, effect, path, canonical(&checked).as_bytes(), 0o600)
+    files::write_atomic(effects, effect, path, checked_text(content).as_bytes(), 0o600)
+}
+
+/// The text that [`write_checked`] writes.
+#[must_use]
+pub fn checked_text<T: Serialize>(content: &T) -> String {
+    canonical(&Checked { checksum: ContentHash::of(&canonical(content)), content })
 }
 
 /// Where a JSON text breaks off, without quoting it: some of these files hold secrets.

@@ -240,7 +240,7 @@ async fn unanswered(client: &Client, others: &BTreeSet<String>) -> BTreeSet<Stri
 }
 
 /// Who answered `PING.IDZ`; nobody when that cannot be read.
-fn server_name(answer: &[u8]) -> Option<String> {
+pub(crate) fn server_name(answer: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct ServerId {
         name: String,

@@ -159,7 +159,7 @@ fn status_of(line: &str) -> Option<u16> {
 }
 
 /// The error that a status other than 200 is; nats-server puts its reason into JSON.
-fn refusal(answer: &Answer) -> MonitorError {
+pub(crate) fn refusal(answer: &Answer) -> MonitorError {
     #[derive(Deserialize)]
     struct Reason {
         error: Option<String>,

@@ -258,6 +258,15 @@ async fn read_claim(
     }
 }
 
+/// Both things that a server may say of its accounts, for `crate::fuzz`.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = observed(bytes);
+    if let Ok(answer) = serde_json::from_slice::<Answer>(bytes) {
+        let _ = serde_json::from_value::<Vec<AccountPublicKey>>(answer.data);
+    }
+}
+
 /// Hash and `iat` of a JWT; nothing is verified, as what the server has may be anything.
 fn observed(text: &[u8]) -> ClaimObserved {
     #[derive(Deserialize)]

@@ -15,6 +15,8 @@ use nats_agent_api::order::{TunnelRequest, TunnelResponse};
 use tokio::sync::mpsc;
 
 use calls::Calls;
+#[cfg(feature = "fuzz")]
+pub(crate) use connection::refused_subject;
 use connection::{Connecting, Connection, Incoming};
 
 /// Most calls in flight in one tunnel.

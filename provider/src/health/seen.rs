@@ -288,6 +288,14 @@ impl Seen {
     }
 }
 
+/// Any bytes as each of the answers, for `crate::fuzz`.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(answer: &[u8]) {
+    for endpoint in [Endpoint::Varz, Endpoint::Jsz, Endpoint::Gatewayz, Endpoint::Routez] {
+        let _ = Seen::default().take(endpoint, answer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

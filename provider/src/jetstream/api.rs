@@ -269,6 +269,18 @@ fn understand(subject: &str, answer: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
+/// Any bytes as an answer, for `crate::fuzz`.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(answer: &[u8]) {
+    if let Ok(answer) = understand("s", answer)
+        && let Ok(info) = StreamInfo::from_json("s", &answer)
+        && let Ok(settings) = StreamSettings::from_json(&info.config)
+    {
+        let _ = settings.differences(&settings);
+        let _ = settings.to_json("nats_stream/x", true);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

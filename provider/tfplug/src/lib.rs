@@ -30,6 +30,8 @@ mod data_source;
 mod engine;
 mod ephemeral;
 mod function;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod private;
 mod proto;
 mod provider;

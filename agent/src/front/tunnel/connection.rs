@@ -134,7 +134,7 @@ fn told(event: Event) -> Option<Incoming> {
 
 /// The subject in `Permissions Violation for Publish to "orders.new"`.
 /// Source: nats-server 2.15.1 server/client.go `pubPermissionViolation`.
-fn refused_subject(text: &str) -> Option<&str> {
+pub(crate) fn refused_subject(text: &str) -> Option<&str> {
     let start = text.to_ascii_lowercase().find("permissions violation for publish to")?;
     let quoted = text.get(start..)?.split('"').nth(1)?;
     Some(quoted)

@@ -172,7 +172,7 @@ async fn version(path: &Path) -> Result<String, String> {
 }
 
 /// Source: nats-server 2.15.1 server/opts.go (`PrintServerAndExit`): `nats-server: v2.15.1`.
-fn parse_version(text: &str) -> Option<String> {
+pub(crate) fn parse_version(text: &str) -> Option<String> {
     let version = text.trim().strip_prefix("nats-server: v")?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-+".contains(c);
     (!version.is_empty() && version.len() <= 64 && version.chars().all(is_plain)).then(|| version.to_owned())

@@ -33,7 +33,7 @@ pub fn complaint_since(path: &Path, offset: u64) -> Option<String> {
 }
 
 /// The complaint in one line; `None` when it has none.
-fn complaint(line: &str) -> Option<String> {
+pub(crate) fn complaint(line: &str) -> Option<String> {
     let text = ["[FTL] ", "[ERR] ", "nats-server: "]
         .iter()
         .find_map(|mark| line.split_once(mark).map(|(_, text)| text))?;

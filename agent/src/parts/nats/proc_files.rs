@@ -69,7 +69,7 @@ pub fn find_server(state_dir: &Path, config: &str) -> Option<ProcessFacts> {
 
 /// State and start time out of `/proc/PID/stat`. The name, second, may hold spaces and brackets.
 /// Source: Linux proc_pid_stat(5), fields 3 and 22.
-fn parse_stat(stat: &str) -> Option<(char, u64)> {
+pub(crate) fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;

@@ -1,0 +1,81 @@
+//! Every reader of outside text here, each as one body for any bytes: for the fuzz targets and for tests (feature `fuzz`).
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::document::{ClaimsSection, ClusterSection, ContentHash, GatewaySection, Section, canonical};
+use crate::lease::Lease;
+use crate::report::{ApplyEvent, Report};
+use crate::{Plan, SectionKind, SignedSection};
+
+/// A name, a body that must neither panic nor hold much more memory than its input, and inputs that it takes.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("signed_section", signed_section, || {
+        vec![section(SectionKind::Claims, "{\"accounts\":{}}").into_bytes()]
+    }),
+    ("cluster_section", body::<ClusterSection>, || vec![b"{\"config\":{},\"host\":\"east-1\"}".to_vec()]),
+    ("gateway_section", body::<GatewaySection>, || {
+        vec![b"{\"name\":\"global\",\"hosts\":{},\"clusters\":{}}".to_vec()]
+    }),
+    ("claims_section", body::<ClaimsSection>, || {
+        let entry =
+            json!({ "name": "orders", "jwt": "a.b.c", "issued_at": 1, "tombstone": false, "declared": null });
+        vec![json!({ "accounts": { "A": entry } }).to_string().into_bytes()]
+    }),
+    ("agent_answers", answers, || {
+        vec![
+            json!({ "started": { "step": "x" } }).to_string().into_bytes(),
+            canonical(&Plan::empty()).into_bytes(),
+        ]
+    }),
+];
+
+/// A section whose header fits its body, unsigned.
+fn section(kind: SectionKind, body: &str) -> String {
+    let header = json!({
+        "authority": "O", "section": kind, "owner": "nats_authority/acme", "host": null, "claim_id": null,
+        "generation": 1, "parent": null, "content": ContentHash::of(body), "document_key": 1, "writer": "ci",
+    });
+    json!({ "header": header, "body": body, "signature": "" }).to_string()
+}
+
+fn signed_section(bytes: &[u8]) {
+    let Ok(section) = serde_json::from_slice::<SignedSection>(bytes) else { return };
+    let _ = section.header.signed_bytes();
+    let _ =
+        (section.body::<ClusterSection>(), section.body::<GatewaySection>(), section.body::<ClaimsSection>());
+}
+
+/// A body under a header that fits it, so that damage reaches its reader.
+fn body<T: Section>(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let section = serde_json::from_str::<SignedSection>(&section(T::KIND, text)).expect("a section of ours");
+    if let Ok(body) = section.body::<T>() {
+        said_again(&body);
+    }
+}
+
+/// What an agent answers, or keeps of a lease.
+fn answers(bytes: &[u8]) {
+    read::<Report>(bytes);
+    read::<Plan>(bytes);
+    read::<ApplyEvent>(bytes);
+    read::<Lease>(bytes);
+}
+
+fn read<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
+    if let Ok(value) = serde_json::from_slice::<T>(bytes) {
+        said_again(&value);
+    }
+}
+
+/// What was understood must be sayable, and be understood the same.
+fn said_again<T: DeserializeOwned + Serialize>(value: &T) {
+    let said = canonical(value);
+    let again = serde_json::from_str::<T>(&said).expect("our own text is readable");
+    assert_eq!(canonical(&again), said);
+}

@@ -1,0 +1,151 @@
+//! Every reader here of what others wrote, each as one body for any bytes: for the fuzz targets and for tests (feature
+//! `fuzz`).
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::applier::claim::{self, ClaimRecord};
+use crate::applier::ledger::{HostFacts, Kept, SectionEntry, checked_text, parse_checked};
+use crate::applier::{self, rendition::Manifest};
+use crate::front::{mesh, monitor, resolver, tunnel};
+use crate::parts::nats::{binary, log, proc_files};
+use crate::parts::tls::Leaf;
+
+/// A name, a body that must neither panic nor hold much more memory than its input, and inputs that it takes.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("ledger_section", kept::<SectionEntry>, || vec![entry().into_bytes()]),
+    ("ledger_facts", kept::<HostFacts>, || {
+        let facts =
+            HostFacts { store_id: Some("s".into()), confirmed_rendition: Some(3), ..HostFacts::default() };
+        vec![serde_json::to_vec(&facts).expect("plain data")]
+    }),
+    ("claim_record", kept::<ClaimRecord>, || {
+        vec![
+            json!({ "host": "east-1", "generation": 1, "claim_id": "0".repeat(32) }).to_string().into_bytes(),
+        ]
+    }),
+    ("enrollment_record", kept_enrollment, || {
+        let burnt = json!({ "burnt": { "host": "east-1", "generation": 1 } });
+        let seen = json!({ "seen": { "text": "x", "first_seen": 1 } });
+        [burnt, seen].map(|record| record.to_string().into_bytes()).into()
+    }),
+    ("lease_record", kept::<host_state::lease::Lease>, || {
+        vec![json!({ "lease_id": "0".repeat(32), "holder": "ci", "expires_ms": 1 }).to_string().into_bytes()]
+    }),
+    ("intent_record", kept_intent, || {
+        vec![
+            json!({ "from": null, "to": 1, "sections": [["claims", "0".repeat(64)]], "stage": "begun" })
+                .to_string()
+                .into_bytes(),
+        ]
+    }),
+    ("leaf_record", kept::<Leaf>, || vec![b"{\"material\":{},\"certificate\":\"\"}".to_vec()]),
+    ("manifest", plain::<Manifest>, || {
+        let file = json!({ "sha256": "0".repeat(64), "mode": 384 });
+        vec![
+            json!({ "number": 1, "files": { "a": file }, "sections": [], "whole": true })
+                .to_string()
+                .into_bytes(),
+        ]
+    }),
+    ("store_mark", plain::<host_state::observed::StoreFile>, || vec![b"{\"store_id\":\"s\"}".to_vec()]),
+    ("monitor_answer", monitor_answer, || {
+        let body = varz();
+        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        vec![
+            [head.as_bytes(), body.as_slice()].concat(),
+            b"HTTP/1.1 503 x\r\n\r\n{\"error\":\"no\"}".to_vec(),
+        ]
+    }),
+    ("varz", read_varz, || vec![varz()]),
+    ("resolver_answer", resolver::fuzz, || {
+        let answer = json!({ "server": { "id": "NA" }, "data": ["A"], "error": { "description": "no" } });
+        vec![answer.to_string().into_bytes(), b"e30.eyJpYXQiOjF9.AA".to_vec()]
+    }),
+    ("server_identity", server_identity, || vec![b"{\"name\":\"east-1\",\"id\":\"NA\"}".to_vec()]),
+    ("server_refusal", server_refusal, || {
+        vec![b"'Permissions Violation for Publish to \"orders.new\"'".to_vec()]
+    }),
+    ("process_words", process_words, || {
+        let stat = format!(
+            "7 (a) b) S {}",
+            (4..30).map(|field: u32| field.to_string()).collect::<Vec<_>>().join(" ")
+        );
+        vec![stat.into_bytes(), b"nats-server: v2.15.1".to_vec(), b"[1] [ERR] no".to_vec()]
+    }),
+];
+
+fn entry() -> String {
+    let header = json!({
+        "authority": "O", "section": "claims", "owner": "nats_authority/acme", "host": null, "claim_id": null,
+        "generation": 1, "parent": null, "content": "0".repeat(64), "document_key": 1, "writer": "ci",
+    });
+    let section = json!({ "header": header, "body": "{}", "signature": "" });
+    json!({ "accepted": section, "confirmed": { "earlier": section } }).to_string()
+}
+
+fn varz() -> Vec<u8> {
+    json!({
+        "config_digest": "sha256:0", "version": "2.15.1", "server_name": "east-1",
+        "tls_cert_not_after": "2026-01-01T00:00:00Z", "cluster": { "tls_cert_not_after": "0001-01-01T00:00:00Z" },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// A file of the state directory: as found, which is believed only when its checksum fits, and, so that damage reaches
+/// the reader, under a checksum that does. What is not believed must never look like a file that is missing.
+fn kept<T: DeserializeOwned + Serialize + PartialEq>(bytes: &[u8]) {
+    let found = parse_checked::<T>(bytes);
+    assert!(!matches!(found, Kept::Missing), "a file that is there is not missing");
+    let Ok(content) = serde_json::from_slice::<serde_json::Value>(bytes) else {
+        assert!(matches!(found, Kept::Unreadable { .. }), "no JSON is not believed");
+        return;
+    };
+    if let Kept::Valid(value) = parse_checked::<T>(checked_text(&content).as_bytes()) {
+        let again = parse_checked::<T>(checked_text(&value).as_bytes());
+        assert!(again == Kept::Valid(value), "what was believed can be kept");
+    }
+}
+
+fn kept_intent(bytes: &[u8]) {
+    kept::<applier::Intent>(bytes);
+}
+
+fn kept_enrollment(bytes: &[u8]) {
+    claim::fuzz(bytes);
+}
+
+fn plain<T: DeserializeOwned>(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<T>(bytes);
+}
+
+fn monitor_answer(bytes: &[u8]) {
+    if let Ok(answer) = monitor::parse_answer(bytes) {
+        let _ = monitor::refusal(&answer).to_string();
+        let _ = monitor::parse_varz(&answer.body);
+    }
+}
+
+fn read_varz(bytes: &[u8]) {
+    let _ = monitor::parse_varz(bytes);
+}
+
+fn server_identity(bytes: &[u8]) {
+    let _ = mesh::server_name(bytes);
+}
+
+fn server_refusal(bytes: &[u8]) {
+    let _ = tunnel::refused_subject(&String::from_utf8_lossy(bytes));
+}
+
+fn process_words(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = proc_files::parse_stat(&text);
+    let _ = binary::parse_version(&text);
+    let _ = text.lines().rev().find_map(log::complaint);
+}
