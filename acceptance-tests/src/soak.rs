@@ -9,6 +9,7 @@ pub mod claims;
 pub mod configurations;
 pub mod drift;
 pub mod growing;
+pub mod hostile_port;
 pub mod proof;
 pub mod users;
 pub mod writers;
@@ -61,6 +62,7 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("claims", claims::prove),
     ("drift", drift::prove),
     ("users", users::prove),
+    ("hostile-port", hostile_port::prove),
 ];
 
 #[cfg(test)]

@@ -53,6 +53,11 @@ fn users() {
     sample("users");
 }
 
+#[test]
+fn hostile_port() {
+    sample("hostile-port");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

@@ -76,7 +76,7 @@ impl Front {
     /// [`StartError`]; nothing stays open then.
     pub async fn start(settings: &AgentSettings, applier: Arc<dyn Applier>) -> Result<Front, StartError> {
         let socket = local::open(&settings.state_dir).await?;
-        let port = listener::bind(settings.listen).await?;
+        let port = listener::bind(settings.listen)?;
         let address =
             port.local_addr().map_err(|source| listener::BindError { address: settings.listen, source })?;
         let (stop, tasks, applies) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());

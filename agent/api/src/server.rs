@@ -3,8 +3,11 @@
 //! The listeners are here rather than in the agent so that [`FakeAgent`](crate::fake) answers with the same TLS.
 
 mod adapter;
+mod admission;
 mod claiming;
+mod gate;
 mod listener;
+mod pace;
 mod role;
 mod tls;
 
@@ -22,10 +25,15 @@ use crate::order::{
 };
 
 pub use crate::tls::TlsError;
-pub use listener::{
-    HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_STREAMS, serve_claimed,
-    serve_unclaimed,
+pub use admission::{
+    MAX_HANDSHAKES, MAX_HANDSHAKES_OF_SOURCE, MAX_LESSER_CONNECTIONS, MAX_OPERATOR_CONNECTIONS, MAX_SILENT,
+    MAX_SILENT_OF_SOURCE,
 };
+pub use gate::{
+    MAX_LESSER_CALLS, MAX_LESSER_TUNNELS, MAX_OPERATOR_CALLS, MAX_READER_PREVIEWS, MAX_TUNNEL_BYTES,
+};
+pub use listener::{HANDSHAKE_TIMEOUT, MAX_HEADER_BYTES, MAX_STREAMS, serve_claimed, serve_unclaimed};
+pub use pace::MAX_LESSER_BYTES_A_SECOND;
 pub use role::{METHODS, Method, is_allowed};
 pub use tls::{ClaimedTls, ListenerTls, UnclaimedTls, self_signed};
 

@@ -12,6 +12,7 @@ use nats_agent::applier::claim::{self, EnrollmentFile, OfferError};
 use nats_agent::front::{Front, Network};
 use nats_agent::parts::effects::Effects;
 use nats_agent::roles::{AgentSettings, Applier};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,6 +22,10 @@ use super::enroll;
 const WORKERS: usize = 2;
 /// Threads for files and processes; idle ones end after ten seconds.
 const BLOCKING_THREADS: usize = 8;
+
+/// Files that the agent may need to hold open: the strangers and callers that its port takes at once
+/// (`nats_agent_api::server`), nearly two thousand, and its own.
+const OPEN_FILES: u64 = 4096;
 
 /// Run the agent: serve callers on one port and keep nats-server as its document says.
 ///
@@ -61,6 +66,7 @@ impl Serve {
         if let Some(path) = &self.enrollment {
             self.offer(path)?;
         }
+        allow_open_files();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING_THREADS)
@@ -141,5 +147,19 @@ impl Serve {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Raises the soft limit, which is 1024 by default for the sake of programs that use select(2), as far as it may go.
+/// nats-server raises its own.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(wanted);
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }

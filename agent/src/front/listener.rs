@@ -22,7 +22,7 @@ use nats_agent_api::server::{
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -31,6 +31,10 @@ use crate::roles::{ApiIdentity, Applier, ClaimState, Claimed, OpenDoor, PrivateK
 
 /// Pause before the listener is tried again after it failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel keeps until they are accepted. When there are more, it drops what comes, and a caller that
+/// is dropped tries again after a second. Source: Linux, net.core.somaxconn is 4096 by default and cuts what is asked.
+const BACKLOG: u32 = 4096;
 
 /// Why the port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -43,13 +47,19 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Opens the port.
+/// Opens the port. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// [`BindError`], mostly because another process has it.
-pub async fn bind(address: SocketAddr) -> Result<Arc<TcpListener>, BindError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| BindError { address, source })?;
-    Ok(Arc::new(listener))
+pub fn bind(address: SocketAddr) -> Result<Arc<TcpListener>, BindError> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // As tokio and std do: the port of an agent that has just ended may be taken again at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map(Arc::new).map_err(|source| BindError { address, source })
 }
 
 /// What both of the agent's lives answer with.

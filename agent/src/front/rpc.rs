@@ -6,9 +6,11 @@
 mod apply;
 mod claims;
 mod lease;
+mod looks;
 mod observe;
 mod preview;
 mod probe;
+
 mod trial;
 mod tunnel;
 
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use host_state::report::ApplyEvent;
 use host_state::{Plan, SignedSection};
+use identity::Role;
 use nats_agent_api::order::{
     ApplyOrder, Caller, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder,
     TunnelRequest, TunnelResponse,
@@ -26,14 +29,19 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::roles::{self, Applier, ApplierError};
+use looks::Shared;
 
-/// Most tunnels at once; each is a connection to nats-server.
+/// Most tunnels of operators at once, and of all others: each is a connection to nats-server, and lasts a moment longer
+/// than its call when the caller goes away.
 pub const MAX_TUNNELS: usize = 32;
 
 /// The claimed agent.
 pub struct Agent {
     applier: Arc<dyn Applier>,
-    tunnels: Arc<Semaphore>,
+    sweeps: Shared<Observation>,
+    claims: Shared<Option<SignedSection>>,
+    owners_tunnels: Semaphore,
+    others_tunnels: Semaphore,
     applies: TaskTracker,
 }
 
@@ -41,14 +49,21 @@ impl Agent {
     /// For the host that `applier` keeps. `applies` holds each running apply, so that the process can let it end.
     #[must_use]
     pub fn new(applier: Arc<dyn Applier>, applies: TaskTracker) -> Agent {
-        Agent { applier, tunnels: Arc::new(Semaphore::new(MAX_TUNNELS)), applies }
+        Agent {
+            applier,
+            sweeps: Shared::default(),
+            claims: Shared::default(),
+            owners_tunnels: Semaphore::new(MAX_TUNNELS),
+            others_tunnels: Semaphore::new(MAX_TUNNELS),
+            applies,
+        }
     }
 }
 
 #[async_trait]
 impl AgentService for Agent {
     async fn observe(&self) -> Result<Observation, ServiceError> {
-        observe::observe(self.applier.as_ref()).await
+        observe::observe(self.applier.as_ref(), &self.sweeps).await
     }
 
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError> {
@@ -81,7 +96,7 @@ impl AgentService for Agent {
     }
 
     async fn claims(&self) -> Result<Option<SignedSection>, ServiceError> {
-        claims::claims(self.applier.as_ref()).await
+        claims::claims(self.applier.as_ref(), &self.claims).await
     }
 
     async fn tunnel(
@@ -90,7 +105,11 @@ impl AgentService for Agent {
         requests: mpsc::Receiver<TunnelRequest>,
         responses: mpsc::Sender<TunnelResponse>,
     ) -> Result<(), ServiceError> {
-        let Ok(_one_of_few) = self.tunnels.try_acquire() else {
+        let tunnels = match caller.role {
+            Role::Operator => &self.owners_tunnels,
+            Role::Reader | Role::Account(_) | Role::Peer => &self.others_tunnels,
+        };
+        let Ok(_one_of_few) = tunnels.try_acquire() else {
             return Err(ServiceError::Failed(format!("too many tunnels at once, at most {MAX_TUNNELS}")));
         };
         tunnel::tunnel(self.applier.as_ref(), caller, requests, responses).await

@@ -1,8 +1,10 @@
 //! One port through the lives of a host: protocols, certificates, roles, a running apply at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use identity::{CertificatePem, Role};
 use nats_agent::roles::{ApplyMode, ClaimState};
 use nats_agent_api::order::{ApplyOrder, LeaseAction, LeaseOrder, ProbeOrder, TrialOrder};
@@ -72,6 +74,26 @@ async fn each_call_reaches_the_applier_and_each_refusal_its_caller() {
     let error = reader.apply(order()).await.unwrap_err();
     assert!(matches!(error, CallError::Denied { .. }), "{error}");
     assert!(host.orders.lock().unwrap().is_empty());
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_while_a_sweep_runs_shares_the_next_one() {
+    let address = "127.72.2.6:8442";
+    let (host, _folder, front) = claimed(address, 17).await;
+    let operator = client(address, Role::Operator).await;
+    let before = host.sweeps.load(Ordering::SeqCst);
+    for answer in join_all((0..60).map(|_| operator.observe())).await {
+        answer.unwrap();
+    }
+    let swept = host.sweeps.load(Ordering::SeqCst) - before;
+    assert!((2..20).contains(&swept), "{swept} sweeps for 60 questions");
+    operator.observe().await.unwrap();
+    assert_eq!(
+        host.sweeps.load(Ordering::SeqCst) - before,
+        swept + 1,
+        "a later question has a sweep of its own"
+    );
     front.stop().await;
 }
 

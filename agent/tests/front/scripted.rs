@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) struct Scripted {
     /// An apply ends only when it gets one of these.
     pub(crate) may_end: Semaphore,
     pub(crate) drift: Mutex<Vec<host_state::Drift>>,
+    /// How often it was looked at.
+    pub(crate) sweeps: AtomicUsize,
 }
 
 impl Scripted {
@@ -60,6 +63,7 @@ impl Scripted {
             orders: Mutex::default(),
             may_end: Semaphore::new(0),
             drift: Mutex::default(),
+            sweeps: AtomicUsize::new(0),
         })
     }
 
@@ -155,6 +159,9 @@ impl Applier for Scripted {
     }
 
     async fn observe(&self) -> Result<Report, ApplierError> {
+        self.sweeps.fetch_add(1, Ordering::SeqCst);
+        // As long as a real sweep takes at the least.
+        tokio::time::sleep(Duration::from_millis(20)).await;
         Ok(self.report())
     }
 

@@ -18,6 +18,8 @@ use crate::wire::agent_server::Agent;
 
 /// Events and replies that may wait for a slow caller.
 const QUEUE: usize = 64;
+/// Requests of a tunnel that may wait for nats-server: one, because each may be large.
+const TUNNEL_QUEUE: usize = 1;
 /// Longest text of an error, in bytes; it travels as a header.
 const MAX_STATUS_BYTES: usize = 6 * 1024;
 
@@ -59,8 +61,8 @@ pub(super) fn invalid(error: convert::ConvertError) -> Status {
 }
 
 /// Who called, when its role may call `method`. A connection without a known caller may call nothing.
-fn caller<T>(method: Method, request: &Request<T>) -> Result<Caller, Status> {
-    let channel = request.extensions().get::<Channel>();
+pub(super) fn caller(method: Method, extensions: &http::Extensions) -> Result<Caller, Status> {
+    let channel = extensions.get::<Channel>();
     let caller = channel.map(|channel| channel.caller.clone());
     let denied = |why: String| Err(status(ServiceError::Denied(why)));
     match caller {
@@ -76,14 +78,14 @@ impl Agent for Adapter {
     type TunnelStream = Answers<wire::TunnelResponse>;
 
     async fn observe(&self, request: Request<wire::ObserveRequest>) -> Answer<wire::ObserveResponse> {
-        caller(Method::Observe, &request)?;
+        caller(Method::Observe, request.extensions())?;
         let Observation { report, sections } = self.service.observe().await.map_err(status)?;
         let sections = convert::sections_to_wire(sections);
         Ok(Response::new(wire::ObserveResponse { report_json: canonical(&report), sections }))
     }
 
     async fn preview(&self, request: Request<wire::PreviewRequest>) -> Answer<wire::PreviewResponse> {
-        caller(Method::Preview, &request)?;
+        caller(Method::Preview, request.extensions())?;
         let wire::PreviewRequest { sections } = request.into_inner();
         let sections = convert::sections_from_wire(sections).map_err(invalid)?;
         let plan = self.service.preview(sections).await.map_err(status)?;
@@ -91,7 +93,7 @@ impl Agent for Adapter {
     }
 
     async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<Self::ApplyStream> {
-        let caller = caller(Method::Apply, &request)?;
+        let caller = caller(Method::Apply, request.extensions())?;
         let order = convert::apply_from_wire(request.into_inner()).map_err(invalid)?;
         let (answers, stream) = mpsc::channel(QUEUE);
         let (events, mut told) = mpsc::channel(QUEUE);
@@ -118,7 +120,7 @@ impl Agent for Adapter {
     }
 
     async fn confirm(&self, request: Request<wire::ConfirmRequest>) -> Answer<wire::ConfirmResponse> {
-        let caller = caller(Method::Confirm, &request)?;
+        let caller = caller(Method::Confirm, request.extensions())?;
         let wire::ConfirmRequest { trial_id, signature } = request.into_inner();
         let order = convert::trial(trial_id, signature).map_err(invalid)?;
         self.service.confirm(order, caller).await.map_err(status)?;
@@ -126,7 +128,7 @@ impl Agent for Adapter {
     }
 
     async fn cancel(&self, request: Request<wire::CancelRequest>) -> Answer<wire::CancelResponse> {
-        let caller = caller(Method::Cancel, &request)?;
+        let caller = caller(Method::Cancel, request.extensions())?;
         let wire::CancelRequest { trial_id, signature } = request.into_inner();
         let order = convert::trial(trial_id, signature).map_err(invalid)?;
         self.service.cancel(order, caller).await.map_err(status)?;
@@ -134,14 +136,14 @@ impl Agent for Adapter {
     }
 
     async fn lease(&self, request: Request<wire::LeaseRequest>) -> Answer<wire::LeaseResponse> {
-        let caller = caller(Method::Lease, &request)?;
+        let caller = caller(Method::Lease, request.extensions())?;
         let order = convert::lease_from_wire(request.into_inner()).map_err(invalid)?;
         let answer = self.service.lease(order, caller).await.map_err(status)?;
         Ok(Response::new(convert::lease_answer_to_wire(answer)))
     }
 
     async fn probe(&self, request: Request<wire::ProbeRequest>) -> Answer<wire::ProbeResponse> {
-        caller(Method::Probe, &request)?;
+        caller(Method::Probe, request.extensions())?;
         let order = convert::probe_from_wire(request.into_inner()).map_err(invalid)?;
         let results = self.service.probe(order).await.map_err(status)?;
         let results = results.into_iter().map(convert::probe_result_to_wire).collect();
@@ -149,16 +151,16 @@ impl Agent for Adapter {
     }
 
     async fn claims(&self, request: Request<wire::ClaimsRequest>) -> Answer<wire::ClaimsResponse> {
-        caller(Method::Claims, &request)?;
+        caller(Method::Claims, request.extensions())?;
         let section = self.service.claims().await.map_err(status)?;
         Ok(Response::new(wire::ClaimsResponse { section: section.map(convert::section_to_wire) }))
     }
 
     async fn tunnel(&self, request: Request<Streaming<wire::TunnelRequest>>) -> Answer<Self::TunnelStream> {
-        let caller = caller(Method::Tunnel, &request)?;
+        let caller = caller(Method::Tunnel, request.extensions())?;
         let mut asked = request.into_inner();
         let (answers, stream) = mpsc::channel(QUEUE);
-        let (to_service, requests) = mpsc::channel(QUEUE);
+        let (to_service, requests) = mpsc::channel(TUNNEL_QUEUE);
         let (responses, mut from_service) = mpsc::channel(QUEUE);
         let refusals = answers.clone();
         tokio::spawn(async move {

@@ -1,4 +1,7 @@
 //! Accepting connections: bounded handshakes, bounded connections, one ALPN protocol, a known caller.
+//!
+//! Nobody reaches HTTP/2 without a certificate of the authority: what a stranger can send is TLS, for
+//! [`HANDSHAKE_TIMEOUT`].
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +12,7 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::StreamExt;
@@ -18,25 +21,28 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router};
 
 use super::adapter::Adapter;
+use super::admission::{Admitted, Connections, Place, Refusals, Strangers};
 use super::claiming::Claiming;
+use super::gate::Gate;
 use super::{AgentService, EnrollmentService, ListenerTls};
 use crate::claim::EXPORTER_LABEL;
 use crate::order::Caller;
 use crate::tls::EXPORTER_BYTES;
-use crate::wire::agent_server::AgentServer;
 use crate::wire::enrollment_server::EnrollmentServer;
-use crate::{MAX_DOWN_BYTES, MAX_UP_BYTES};
 
 /// Longest TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most handshakes at once; who comes on top is closed at once.
-pub const MAX_HANDSHAKES: usize = 64;
-/// Most connections at once; who comes on top is closed at once.
-pub const MAX_CONNECTIONS: usize = 256;
 /// Most requests at once on one connection.
 pub const MAX_STREAMS: u32 = 64;
 /// Largest list of headers of one request, in bytes.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of bodies that a connection may send before somebody reads them: a sixteenth of the largest section, so that
+/// the largest takes sixteen round trips, and a connection holds no more than this for a request that is not read.
+const WINDOW_BYTES: u32 = 256 * 1024;
+/// Most requests that a caller takes back before anybody has looked at them; one more ends its connection.
+const MAX_TAKEN_BACK: usize = 20;
+/// Most faults of a connection in how it uses HTTP/2; one more ends it.
+const MAX_FAULTS: usize = 64;
 /// How often an idle connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long requests may go on after the listener was told to stop.
@@ -65,10 +71,8 @@ pub async fn serve_claimed(
     service: Arc<dyn AgentService>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
-    let service = AgentServer::new(Adapter::new(service))
-        .max_decoding_message_size(MAX_UP_BYTES)
-        .max_encoding_message_size(MAX_DOWN_BYTES);
-    serve(listener, tls, http2().add_service(service), stop).await
+    let gate = Gate::new(Adapter::new(service));
+    serve(listener, tls, http2().add_service(gate), stop).await
 }
 
 /// Serves the claim of an unclaimed agent until `stop` resolves; otherwise as [`serve_claimed`].
@@ -90,6 +94,10 @@ fn http2() -> Server {
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(MAX_TAKEN_BACK))
+        .http2_max_local_error_reset_streams(Some(MAX_FAULTS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
 }
@@ -103,7 +111,10 @@ async fn serve(
     let (accepted, incoming) = mpsc::channel(1);
     // Dropped together with this future, whichever way it ends: then every connection closes.
     let open = watch::Sender::new(());
-    let accepting = tokio::spawn(accept(listener, tls, accepted, open.subscribe()));
+    // Not rationed like other tasks: it takes microseconds a connection, and while it waits for its turn the kernel's
+    // queue fills with strangers.
+    let accept = tokio::task::unconstrained(accept(listener, tls, accepted, open.subscribe()));
+    let accepting = tokio::spawn(accept);
     let (stopping, mut stopped) = watch::channel(false);
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
     let serving = router.serve_with_incoming_shutdown(incoming, async move {
@@ -131,8 +142,8 @@ async fn accept(
     accepted: mpsc::Sender<Connection>,
     open: watch::Receiver<()>,
 ) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (silent, handshaking) = (Strangers::silent(), Strangers::handshaking());
+    let (connections, refusals) = (Connections::new(), Refusals::default());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(pair) => pair,
@@ -143,29 +154,44 @@ async fn accept(
                 continue;
             }
         };
-        let permits = (handshakes.clone().try_acquire_owned(), connections.clone().try_acquire_owned());
-        let (Ok(handshake), Ok(connection)) = permits else {
-            tracing::warn!(%peer, "a connection was closed: too many at once");
-            continue;
-        };
+        let place = silent.begin(peer.ip());
         let tls = tls.borrow().clone();
-        let accepted = accepted.clone();
-        let mut open = open.clone();
+        let (accepted, mut open) = (accepted.clone(), open.clone());
+        let (handshaking, connections, refusals) =
+            (handshaking.clone(), connections.clone(), refusals.clone());
         tokio::spawn(async move {
-            let result = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshaken(stream, &tls)).await;
-            drop(handshake);
-            match result {
-                Ok(Ok((stream, channel))) => {
-                    // Never changes: the wait ends when the sender is gone.
-                    let closing = Box::pin(async move { while open.changed().await.is_ok() {} });
-                    let connection = Connection { stream, channel, closing, _permit: connection };
-                    // Nobody takes it when the server is stopping: dropped, and thereby closed.
-                    let _ = accepted.send(connection).await;
-                }
-                Ok(Err(error)) => tracing::info!(%peer, %error, "a connection was refused"),
-                Err(_) => tracing::info!(%peer, "a connection was refused: no handshake in time"),
-            }
+            let known = async {
+                kept(place, stream.readable()).await?;
+                kept(handshaking.begin(peer.ip()), handshaken(stream, &tls)).await
+            };
+            let known = tokio::time::timeout(HANDSHAKE_TIMEOUT, known).await;
+            let (stream, channel) =
+                match known.unwrap_or_else(|_| Err(io::Error::other("no handshake in time"))) {
+                    Ok(known) => known,
+                    Err(reason) => return refusals.tell(peer, &reason),
+                };
+            let role = &channel.caller.role;
+            let Some(admitted) = connections.admit(role) else {
+                return refusals.tell(peer, &format!("too many connections of role `{role}`"));
+            };
+            // Never changes: the wait ends when the sender is gone.
+            let closing = Box::pin(async move { while open.changed().await.is_ok() {} });
+            let connection = Connection { stream, channel, closing, admitted };
+            // Nobody takes it when the server is stopping: dropped, and thereby closed.
+            let _ = accepted.send(connection).await;
         });
+    }
+}
+
+/// What comes of `step`, unless its place is lost to somebody else before.
+async fn kept<T>(
+    (_place, lost): (Place, oneshot::Receiver<()>),
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    tokio::select! {
+        biased;
+        _ = lost => Err(io::Error::other("others came meanwhile")),
+        done = step => done,
     }
 }
 
@@ -192,7 +218,7 @@ struct Connection {
     channel: Channel,
     /// Resolves when the listener has ended; the connection then reads as ended too.
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _permit: OwnedSemaphorePermit,
+    admitted: Admitted,
 }
 
 impl Connected for Connection {
@@ -212,7 +238,13 @@ impl AsyncRead for Connection {
         if self.closing.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let Connection { stream, admitted, .. } = &mut *self;
+        let Some(pace) = &mut admitted.pace else { return Pin::new(stream).poll_read(context, buffer) };
+        std::task::ready!(pace.poll_ready(context));
+        let before = buffer.filled().len();
+        let read = Pin::new(stream).poll_read(context, buffer);
+        pace.took(buffer.filled().len() - before);
+        read
     }
 }
 

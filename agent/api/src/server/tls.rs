@@ -8,12 +8,23 @@ use identity::{AuthorityName, CertificateAuthority, Role, caller_role};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use zeroize::Zeroizing;
 
 use crate::order::Caller;
 use crate::tls::{TlsError, certificates, crypto, info, private_key, roots};
+
+/// Most certificates above a caller's own: a host has its issuer, and the authority may follow. Each one more may have
+/// signed the one below, by its name, and costs a signature to rule out.
+const MAX_ABOVE: usize = 2;
+
+/// Why a chain is not looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} certificates follow the caller's, at most {MAX_ABOVE} are looked at")]
+struct LongChain(usize);
 
 /// What a claimed agent serves with, and whom it takes.
 #[derive(Clone)]
@@ -143,6 +154,9 @@ impl CallerVerifier {
         above: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Caller, rustls::Error> {
+        if above.len() > MAX_ABOVE {
+            return Err(CertificateError::Other(OtherError(Arc::new(LongChain(above.len())))).into());
+        }
         let verified_by = match self.fleet.verify_client_cert(leaf, above, now).map_err(stranger) {
             Ok(_) => CertificateAuthority::Fleet,
             Err(refusal) => {

@@ -70,6 +70,22 @@ async fn another_authority_is_refused_from_both_sides() {
 }
 
 #[tokio::test]
+async fn a_long_chain_is_refused_unread() {
+    let (acme, other) = (authority(1), authority(2));
+    let agent = FakeAgent::claimed(&acme, "east-1").await;
+    let host_ca = acme.trust().host_ca_bundle();
+    let connect = async |above: usize| {
+        let mut identity = caller(&acme, Role::Operator);
+        let more = caller(&other, Role::Operator).chain;
+        identity.chain.extend(std::iter::repeat_n(more, above).flatten());
+        AgentClient::connect(&agent.address(), &identity, &host_ca, Expected::default(), timeouts()).await
+    };
+    connect(2).await.unwrap().observe().await.unwrap();
+    let error = connect(3).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_expired_leaf_is_taken_for_exactly_the_pinned_key() {
     let acme = authority(1);
     let (then, hour) = (OffsetDateTime::now_utc() - Duration::from_secs(86_400), Duration::from_secs(3600));
