@@ -10,7 +10,9 @@ pub mod configurations;
 pub mod drift;
 pub mod growing;
 pub mod hostile_port;
+pub mod lesser_keys;
 pub mod proof;
+pub mod rotation;
 pub mod users;
 pub mod writers;
 
@@ -63,6 +65,8 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("drift", drift::prove),
     ("users", users::prove),
     ("hostile-port", hostile_port::prove),
+    ("lesser-keys", lesser_keys::prove),
+    ("rotation", rotation::prove),
 ];
 
 #[cfg(test)]

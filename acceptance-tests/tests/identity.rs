@@ -346,7 +346,7 @@ async fn short_lived_users_reach_what_they_are_for() {
     let (system, _) = system_user(&host).await;
     push(&system, &authority().account_jwt(&claims(&[]), issued(0)).unwrap()).await;
 
-    let (jetstream, events) = admin(&host, &AdminPurpose::JetStream(orders())).await;
+    let (jetstream, events) = admin(&host, &AdminPurpose::JetStream(orders(), 1)).await;
     let stream =
         json!({"name": "ORDERS", "subjects": ["orders.>"], "storage": "file", "max_bytes": 1024}).to_string();
     let created = request(&jetstream, "$JS.API.STREAM.CREATE.ORDERS", stream).await;

@@ -58,6 +58,16 @@ fn hostile_port() {
     sample("hostile-port");
 }
 
+#[test]
+fn lesser_keys() {
+    sample("lesser-keys");
+}
+
+#[test]
+fn rotation() {
+    sample("rotation");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

@@ -59,7 +59,7 @@ use crate::parts::nats::process;
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{
     AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, LeaseAction,
-    LeaseAnswer, LeaseOrder, NewClaim, PrivateKeyPem, ServerView,
+    LeaseAnswer, LeaseOrder, LocalServer, NewClaim, PrivateKeyPem, ServerView,
 };
 
 #[cfg(feature = "fuzz")]
@@ -205,6 +205,16 @@ impl Applier for LocalApplier {
         let contents = self.host.contents()?;
         let entries = [contents.cluster, contents.gateway, contents.claims];
         Ok(entries.into_iter().flatten().map(|entry| entry.accepted).collect())
+    }
+
+    async fn system_login(&self) -> Result<LocalServer, ApplierError> {
+        let contents = self.host.contents()?;
+        // The user of what runs: a server that has not taken a rotation yet does not know the key of the next one.
+        let target = mesh::running_target(&contents);
+        let none = || {
+            ApplierError::Failed("this host runs no nats-server yet: it has no cluster section".to_owned())
+        };
+        Ok(self.host.local_server(&target.ok_or_else(none)?))
     }
 
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ApplierError> {

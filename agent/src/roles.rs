@@ -224,6 +224,8 @@ pub trait Applier: Send + Sync + 'static {
     async fn observe(&self) -> Result<Report, ApplierError>;
     /// Sections in the ledger, newest taken in.
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError>;
+    /// How to reach the local nats-server as the agent's system user.
+    async fn system_login(&self) -> Result<LocalServer, ApplierError>;
     /// What an apply would do.
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ApplierError>;
     /// Does it. Events end with `Finished`, except when it is refused with an error before anything was done.

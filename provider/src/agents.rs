@@ -1,5 +1,6 @@
 //! Agents: connections shared by the whole process, and the systems that agents' ledgers describe.
 
+mod account_door;
 mod find;
 mod identity_card;
 
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use host_state::chain;
+use host_state::document::ClaimsSection;
+use host_state::{SignedSection, chain};
 use identity::{AccountName, AdminPurpose, Authority, HostName, Trust};
 use nats_agent_api::{AgentClient, ConnectError, Expected, Timeouts, Tunnel};
 use nats_config::HostPort;
@@ -18,7 +20,11 @@ use tfplug::Diagnostic;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, OnceCell};
 
-pub(crate) use find::{Search, find_system};
+use crate::claims::edit::account_in;
+use crate::keys::reader_only;
+
+pub(crate) use account_door::AccountDoor;
+pub(crate) use find::{Search, Seeker, find_system};
 pub use identity_card::{IdentityCard, random_bytes};
 
 /// Life of a user that a tunnel logs in as, in minutes: a tunnel that breaks later logs in anew.
@@ -93,16 +99,24 @@ pub struct HostEntry {
 /// Everything that one authority runs, as its agents' ledgers name it.
 #[derive(Debug)]
 pub struct System {
-    /// The keys.
-    pub authority: Authority,
     /// The authority's public side.
     pub trust: Trust,
     /// The gateway that joins the clusters; absent for a cluster on its own.
     pub gateway: Option<String>,
     /// Every declared host by name, absent ones left out.
     pub hosts: BTreeMap<HostName, HostEntry>,
+    hold: Hold,
     card: IdentityCard,
     connections: Arc<Agents>,
+}
+
+/// What this process holds of a system.
+#[derive(Debug)]
+enum Hold {
+    /// Its keys.
+    Root(Box<Authority>),
+    /// A certificate that lets it look.
+    Reader,
 }
 
 impl System {
@@ -118,7 +132,30 @@ impl System {
     ) -> Result<System, Diagnostic> {
         let card = IdentityCard::of(&authority)?;
         let trust = authority.trust();
-        Ok(System { authority, trust, gateway, hosts, card, connections })
+        Ok(System { hold: Hold::Root(Box::new(authority)), trust, gateway, hosts, card, connections })
+    }
+
+    /// The same for who may only look.
+    #[must_use]
+    pub fn for_reader(
+        card: IdentityCard,
+        trust: Trust,
+        gateway: Option<String>,
+        hosts: BTreeMap<HostName, HostEntry>,
+        connections: Arc<Agents>,
+    ) -> System {
+        System { hold: Hold::Reader, trust, gateway, hosts, card, connections }
+    }
+
+    /// The keys.
+    ///
+    /// # Errors
+    /// When this process may only look.
+    pub fn authority(&self) -> Result<&Authority, Diagnostic> {
+        match &self.hold {
+            Hold::Root(authority) => Ok(authority),
+            Hold::Reader => Err(reader_only()),
+        }
     }
 
     /// Who this process is to the agents.
@@ -166,28 +203,42 @@ impl System {
     /// in memory. Tries the next host when one is down.
     ///
     /// # Errors
-    /// When no host lets it in; the text names each and why.
+    /// When this process may only look, or no host lets it in; the text names each and why.
     pub async fn account_tunnel(&self, account: &AccountName) -> Result<Tunnel, Diagnostic> {
-        self.tunnel(&AdminPurpose::JetStream(account.clone()), &format!("account `{account}`")).await
+        let authority = self.authority()?;
+        let open = |agent: AgentClient| async move {
+            // The host's own claims say which keys its server takes; without them the first generation is as good as any.
+            let claims = agent.claims().await.map_err(|why| chain(&why))?;
+            let generation = claims.and_then(|claims| signing_generation(&claims, &self.trust, account));
+            let purpose = AdminPurpose::JetStream(account.clone(), generation.unwrap_or(1));
+            log_in(&agent, authority, &purpose).await
+        };
+        self.tunnel(open, &format!("account `{account}`")).await
     }
 
-    /// The same in the system account, for monitoring and for moving leaders.
+    /// The same in the system account, for monitoring and, with the root key, for moving leaders.
     ///
     /// # Errors
-    /// As [`System::account_tunnel`].
+    /// When no host lets it in; the text names each and why.
     pub async fn system_tunnel(&self) -> Result<Tunnel, Diagnostic> {
-        self.tunnel(&AdminPurpose::SystemOperations, "the system account").await
+        let open = |agent: AgentClient| async move {
+            match &self.hold {
+                Hold::Reader => agent.monitor().await.map_err(|why| chain(&why)),
+                Hold::Root(authority) => system_log_in(&agent, authority).await,
+            }
+        };
+        self.tunnel(open, "the system account").await
     }
 
-    /// A tunnel for any purpose, like [`System::account_tunnel`]. `what` names it in messages.
-    ///
-    /// # Errors
-    /// As [`System::account_tunnel`].
-    pub async fn tunnel(&self, purpose: &AdminPurpose, what: &str) -> Result<Tunnel, Diagnostic> {
-        let user = self
-            .authority
-            .admin_user(purpose, &random_bytes()?, OffsetDateTime::now_utc(), TUNNEL_MINUTES)
-            .map_err(|why| Diagnostic::error("No user could be made", format!("{}.", chain(&why))))?;
+    /// Tries host after host. `what` names in messages where the tunnel leads.
+    async fn tunnel<Opening>(
+        &self,
+        open: impl Fn(AgentClient) -> Opening,
+        what: &str,
+    ) -> Result<Tunnel, Diagnostic>
+    where
+        Opening: Future<Output = Result<Tunnel, String>>,
+    {
         let mut refusals = Vec::new();
         for host in self.hosts.keys() {
             let agent = match self.agent(host).await {
@@ -197,9 +248,9 @@ impl System {
                     continue;
                 }
             };
-            match agent.tunnel(user.jwt.as_str(), |nonce| user.sign(nonce)).await {
+            match open(agent).await {
                 Ok(tunnel) => return Ok(tunnel),
-                Err(why) => refusals.push(format!("`{host}`: {}.", chain(&why))),
+                Err(why) => refusals.push(format!("`{host}`: {why}.")),
             }
         }
         Err(Diagnostic::error(
@@ -207,6 +258,29 @@ impl System {
             format!("Each host was tried:\n{}", refusals.join("\n")),
         ))
     }
+}
+
+/// Generation of the newest signing key of an account in a claims section; absent when it has none.
+fn signing_generation(claims: &SignedSection, trust: &Trust, account: &AccountName) -> Option<u32> {
+    let claims: ClaimsSection = claims.body().ok()?;
+    let account = account_in(&claims, trust, account).ok()??;
+    account.claims.signing_keys.keys().next_back().copied()
+}
+
+/// Logs in as a user that is minted for it.
+async fn log_in(
+    agent: &AgentClient,
+    authority: &Authority,
+    purpose: &AdminPurpose,
+) -> Result<Tunnel, String> {
+    let seed = random_bytes().map_err(|problem| problem.detail)?;
+    let user = authority.admin_user(purpose, &seed, OffsetDateTime::now_utc(), TUNNEL_MINUTES);
+    let user = user.map_err(|why| chain(&why))?;
+    agent.tunnel(user.jwt.as_str(), |nonce| user.sign(nonce)).await.map_err(|why| chain(&why))
+}
+
+async fn system_log_in(agent: &AgentClient, authority: &Authority) -> Result<Tunnel, String> {
+    log_in(agent, authority, &AdminPurpose::SystemOperations).await
 }
 
 /// What is told of a host that cannot be connected to.
@@ -218,13 +292,13 @@ pub(crate) fn not_connected(host: &HostName, why: &ConnectError) -> Diagnostic {
 ///
 /// # Errors
 /// When the root key is another authority's than `expected`'s.
-pub(crate) fn same_operator(authority: &Authority, expected: &str) -> Result<(), Diagnostic> {
-    let found = authority.trust().operator;
+pub(crate) fn same_operator(trust: &Trust, expected: &str) -> Result<(), Diagnostic> {
+    let Trust { authority, operator: found, .. } = trust;
     if found.as_str() == expected {
         return Ok(());
     }
     Err(Diagnostic::error(
-        format!("This is not the root key of authority `{}`", authority.name()),
+        format!("This is not the root key of authority `{authority}`"),
         format!(
             "Its operator is `{expected}`, and this root key gives `{found}`. Use the root key that the authority was \
              made with; nothing was changed."

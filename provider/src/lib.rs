@@ -13,6 +13,7 @@ pub mod functions;
 pub mod fuzz;
 pub mod health;
 pub mod jetstream;
+pub mod keys;
 pub mod provider;
 pub mod resources;
 pub mod rollout;

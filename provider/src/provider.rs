@@ -3,34 +3,31 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use identity::RootKey;
 use nats_config::HostPort;
 use tfplug::{
-    Attribute, ConfigureRequest, DataSource, Diagnostic, Diagnostics, EphemeralResource, Function, Path,
-    Provider, Resource, Schema, Type, Value,
+    Attribute, ConfigureRequest, DataSource, Diagnostics, EphemeralResource, Function, Path, Provider,
+    Resource, Schema, Type, Value,
 };
 
 use crate::claims::ClaimsWriter;
 use crate::data_sources::supercluster::Supercluster;
+use crate::ephemeral::account_key::AccountKeyResource;
 use crate::ephemeral::host_enrollment::HostEnrollment;
+use crate::ephemeral::reader_credentials::ReaderCredentials;
 use crate::ephemeral::user_credentials::UserCredentials;
 use crate::functions::{bytes::Bytes, duration::Duration};
 use crate::jetstream::JetStreamAccess;
+use crate::keys::{self, Kind};
 use crate::resources::account::AccountResource;
 use crate::resources::authority::AuthorityResource;
 use crate::resources::cluster::ClusterResource;
+use crate::resources::gated::Gated;
 use crate::resources::gateway::GatewayResource;
 use crate::resources::reading::Reading;
 use crate::resources::stream::StreamResource;
 use crate::resources::user::UserResource;
-use crate::session::{RootKeyInput, Session, SessionSlot, Settings};
+use crate::session::{Session, SessionSlot, Settings};
 use crate::whoami::whoami;
-
-/// Where the root key is looked for when the block names none.
-pub const ROOT_KEY_VARIABLE: &str = "NATS_ROOT_KEY";
-
-/// Longest root key file that is read, in bytes; a key has 44.
-const MAX_ROOT_KEY_FILE: u64 = 1024;
 
 /// The provider; one per process.
 pub struct NatsProvider {
@@ -76,50 +73,16 @@ impl NatsProvider {
     fn with(environment: Environment, writer: String) -> Self {
         let sessions = SessionSlot::new();
         let claims = ClaimsWriter::new(sessions.clone());
-        let jetstream = JetStreamAccess::new(sessions.clone());
+        let jetstream = JetStreamAccess::new(sessions.clone(), Arc::clone(&claims));
         Self { sessions, claims, jetstream, environment, writer }
     }
 
-    async fn root_key(&self, config: &Value) -> Result<RootKeyInput, Diagnostic> {
-        let (key, file) = (config.attr("root_key"), config.attr("root_key_file"));
-        if !key.is_known() || !file.is_known() {
-            return Ok(RootKeyInput::Unknown);
-        }
-        if let Some(text) = key.as_str() {
-            return parse_root_key(text).map_err(|problem| problem.at(Path::root("root_key")));
-        }
-        if let Some(file) = file.as_str() {
-            let told = |problem: Diagnostic| problem.at(Path::root("root_key_file"));
-            let text = read_root_key_file(file).await.map_err(told)?;
-            return parse_root_key(&text).map_err(told);
-        }
-        let variable = match self.environment {
-            Environment::Asked => std::env::var(ROOT_KEY_VARIABLE).ok().filter(|text| !text.is_empty()),
+    fn variable(&self, name: &str) -> Option<String> {
+        match self.environment {
+            Environment::Asked => std::env::var(name).ok().filter(|text| !text.is_empty()),
             Environment::Ignored => None,
-        };
-        match variable {
-            Some(text) => parse_root_key(&text),
-            None => Ok(RootKeyInput::Missing),
         }
     }
-}
-
-fn parse_root_key(text: &str) -> Result<RootKeyInput, Diagnostic> {
-    // The error never shows the text.
-    text.parse::<RootKey>()
-        .map(RootKeyInput::Known)
-        .map_err(|why| Diagnostic::error("The root key cannot be used", format!("{why}.")))
-}
-
-async fn read_root_key_file(file: &str) -> Result<zeroize::Zeroizing<String>, Diagnostic> {
-    let failed = |why: &dyn std::fmt::Display| {
-        Diagnostic::error("The root key file cannot be read", format!("`{file}`: {why}."))
-    };
-    let found = tokio::fs::metadata(file).await.map_err(|why| failed(&why))?;
-    if !found.is_file() || found.len() > MAX_ROOT_KEY_FILE {
-        return Err(failed(&format!("not a file of at most {MAX_ROOT_KEY_FILE} bytes")));
-    }
-    tokio::fs::read_to_string(file).await.map(Into::into).map_err(|why| failed(&why))
 }
 
 /// Addresses of the seeds that are known, and whether some are not.
@@ -140,26 +103,40 @@ impl Provider for NatsProvider {
                 "`host:port` of agents to ask first. Any one that answers knows all others; clusters dial their own \
                  nodes too.",
             ))
-            .attribute(Attribute::string("root_key").sensitive().description(
+            .attribute(Attribute::string(Kind::Root.attribute()).sensitive().description(
                 "The one secret to keep, base64 of 32 bytes: `openssl rand -base64 32`. Use an ephemeral variable. \
-                 May also come from the environment variable `NATS_ROOT_KEY`.",
+                 May also come from the environment variable `NATS_ROOT_KEY`. At most one of this and the five below is set.",
+            ))
+            .attribute(Attribute::string(Kind::Root.file_attribute()).description("File that holds the root key."))
+            .attribute(Attribute::string(Kind::Account.attribute()).sensitive().description(
+                "Instead of the root key: the key of one account, made by `nats-agent creds --role account:NAME` or \
+                 `nats_account_key`. It manages the `nats_stream` of that account and mints credentials of its users, and \
+                 nothing else. May also come from `NATS_ACCOUNT_KEY`.",
+            ))
+            .attribute(Attribute::string(Kind::Account.file_attribute()).description("File that holds the account key."))
+            .attribute(Attribute::string(Kind::Reader.attribute()).sensitive().description(
+                "Instead of the root key: PEM of a reader, made by `nats-agent creds --role reader` or \
+                 `nats_reader_credentials`. It plans everything and changes nothing. May also come from \
+                 `NATS_READER_CREDENTIALS`.",
             ))
             .attribute(
-                Attribute::string("root_key_file")
-                    .description("File that holds the root key. At most one of `root_key` and `root_key_file`."),
+                Attribute::string(Kind::Reader.file_attribute())
+                    .description("File that holds the reader's credentials."),
             )
     }
 
     fn resources(&self) -> Vec<Arc<dyn Resource>> {
         let sessions = &self.sessions;
-        vec![
+        let resources: [Arc<dyn Resource>; 6] = [
             Arc::new(AuthorityResource::new(sessions.clone())),
-            Arc::new(ClusterResource::new(sessions.clone())),
+            Arc::new(ClusterResource::new(sessions.clone(), Arc::clone(&self.claims))),
             Arc::new(GatewayResource::new(sessions.clone())),
             Arc::new(AccountResource::new(Arc::clone(&self.claims), Arc::clone(&self.jetstream))),
             Arc::new(UserResource::new(Arc::clone(&self.claims))),
             Arc::new(StreamResource::new(Arc::clone(&self.jetstream))),
-        ]
+        ];
+        let gated = |inner| Arc::new(Gated::new(inner, sessions.clone())) as Arc<dyn Resource>;
+        resources.into_iter().map(gated).collect()
     }
 
     fn data_sources(&self) -> Vec<Arc<dyn DataSource>> {
@@ -169,7 +146,9 @@ impl Provider for NatsProvider {
     fn ephemeral_resources(&self) -> Vec<Arc<dyn EphemeralResource>> {
         vec![
             Arc::new(HostEnrollment::new(self.sessions.clone())),
-            Arc::new(UserCredentials::new(self.claims.clone())),
+            Arc::new(UserCredentials::new(self.sessions.clone(), self.claims.clone())),
+            Arc::new(AccountKeyResource::new(self.claims.clone())),
+            Arc::new(ReaderCredentials::new(self.sessions.clone())),
         ]
     }
 
@@ -181,13 +160,7 @@ impl Provider for NatsProvider {
         let mut reading = Reading::new();
         seeds(config, &mut reading);
         let mut problems = reading.into_problems();
-        if config.attr("root_key").as_str().is_some() && config.attr("root_key_file").as_str().is_some() {
-            problems.error_at(
-                Path::root("root_key_file"),
-                "The root key is given twice",
-                "Set at most one of `root_key` and `root_key_file`.",
-            );
-        }
+        problems.extend(keys::several(config));
         problems
     }
 
@@ -196,9 +169,9 @@ impl Provider for NatsProvider {
         let mut reading = Reading::new();
         let (agents, agents_unknown) = seeds(&config, &mut reading);
         let mut problems = reading.into_problems();
-        match self.root_key(&config).await {
-            Ok(root_key) if !problems.has_errors() => {
-                let settings = Settings { root_key, agents, agents_unknown };
+        match keys::read(&config, |name| self.variable(name)).await {
+            Ok(keys) if !problems.has_errors() => {
+                let settings = Settings { keys, agents, agents_unknown };
                 self.sessions.fill(Session::writing_as(settings, stop, self.writer.clone()));
             }
             Ok(_) => {}

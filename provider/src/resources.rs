@@ -3,6 +3,7 @@
 pub mod account;
 pub mod authority;
 pub mod cluster;
+pub mod gated;
 pub mod gateway;
 pub mod meaning;
 pub mod members;

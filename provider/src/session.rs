@@ -1,4 +1,4 @@
-//! What one provider process shares: the state of the root key, the seeds, the stop wish and the systems found.
+//! What one provider process shares: its keys, the seeds, the stop wish and the systems found.
 //!
 //! Made when Terraform configures the provider, and lazy: nothing is dialled before a resource needs it, so a
 //! plan works with nothing running.
@@ -7,41 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use host_state::chain;
-use identity::{Authority, AuthorityName, Generations, RootKey};
+use identity::{AccountKey, Authority, AuthorityName, Credentials, Generations};
+use nats_agent_api::Tunnel;
 use nats_config::HostPort;
 use tfplug::{Diagnostic, Stop};
 use tokio::sync::Mutex;
 
-use crate::agents::{Agents, Search, System, find_system, random_bytes};
+use crate::agents::{
+    AccountDoor, Agents, IdentityCard, Search, Seeker, System, find_system, random_bytes, same_operator,
+};
+use crate::keys::{Keys, Kind, same_authority};
+use crate::resources::trust::TrustRef;
 use crate::whoami::whoami;
-
-/// Whether this process may derive keys.
-#[derive(Debug, Clone, Copy)]
-pub enum KeyState<'a> {
-    /// The root key is here.
-    Known(&'a RootKey),
-    /// It was given and Terraform does not know it yet; only during plan.
-    Unknown,
-    /// None was given.
-    Missing,
-}
-
-/// The root key as the provider block and the environment gave it.
-#[derive(Debug)]
-pub enum RootKeyInput {
-    /// Read and checked.
-    Known(RootKey),
-    /// Not known yet.
-    Unknown,
-    /// Nowhere given.
-    Missing,
-}
 
 /// What a provider block says, parsed.
 #[derive(Debug)]
 pub struct Settings {
-    /// The root key.
-    pub root_key: RootKeyInput,
+    /// What this process may do, and by which key.
+    pub keys: Keys,
     /// Addresses of agents to ask first; those not known yet are left out.
     pub agents: Vec<HostPort>,
     /// Whether some of the addresses are not known yet.
@@ -85,22 +68,18 @@ impl Session {
         })
     }
 
-    /// Whether this process may derive keys.
+    /// What this process may do, and by which key.
     #[must_use]
-    pub fn root_key(&self) -> KeyState<'_> {
-        match &self.settings.root_key {
-            RootKeyInput::Known(key) => KeyState::Known(key),
-            RootKeyInput::Unknown => KeyState::Unknown,
-            RootKeyInput::Missing => KeyState::Missing,
-        }
+    pub fn keys(&self) -> &Keys {
+        &self.settings.keys
     }
 
     /// The authority `name` with the keys of these generations.
     ///
     /// # Errors
-    /// When there is no root key, or it is not known yet; the text says what to do.
+    /// When there is no root key here; the text says what to do.
     pub fn authority(&self, name: &AuthorityName, generations: Generations) -> Result<Authority, Diagnostic> {
-        let root_key = self.known_root_key()?;
+        let root_key = self.keys().root()?;
         let authority = Authority::derive(root_key, name.clone(), generations).map_err(|why| {
             Diagnostic::error("The authority cannot be derived", format!("{}.", chain(&why)))
         })?;
@@ -108,21 +87,41 @@ impl Session {
         Ok(authority)
     }
 
-    fn known_root_key(&self) -> Result<&RootKey, Diagnostic> {
-        match self.root_key() {
-            KeyState::Known(root_key) => Ok(root_key),
-            KeyState::Unknown => Err(Diagnostic::error(
-                "The root key is not known yet",
-                "It comes from something that this run has still to make. Make the root key outside of this \
-                 configuration: everything is derived from it.",
-            )),
-            KeyState::Missing => Err(Diagnostic::error(
-                "There is no root key",
-                "Set `root_key` in the provider block, best from an ephemeral variable, or `root_key_file`, or the \
-                 environment variable `NATS_ROOT_KEY`. Make one with `openssl rand -base64 32` and keep it safe: it is \
-                 the one secret.",
-            )),
+    /// Who this process is to the agents of an authority, to look at them.
+    ///
+    /// # Errors
+    /// When its keys open no agent, or are another authority's.
+    pub fn card(&self, trust: &TrustRef) -> Result<IdentityCard, Diagnostic> {
+        match self.keys() {
+            Keys::Reader(caller) => {
+                same_authority(Kind::Reader, caller.authority(), &trust.name)?;
+                Ok(IdentityCard::of_caller(caller))
+            }
+            Keys::Root(_) | Keys::Account(_) | Keys::Unknown | Keys::Missing => {
+                let authority = self.authority(&trust.name, trust.generations)?;
+                same_operator(&authority.trust(), &trust.operator)?;
+                IdentityCard::of(&authority)
+            }
         }
+    }
+
+    /// A tunnel into the account that `account_key` is for, through any agent that is known.
+    ///
+    /// # Errors
+    /// When no agent lets it in; the text names each and why.
+    pub async fn account_key_tunnel(&self, key: &AccountKey) -> Result<Tunnel, Diagnostic> {
+        let addresses = self.addresses()?;
+        AccountDoor { key, addresses, agents: &self.agents }.tunnel().await
+    }
+
+    /// Logs in once with credentials of a user of the account that `account_key` is for.
+    ///
+    /// # Errors
+    /// As [`Session::account_key_tunnel`].
+    pub async fn account_key_login(&self, key: &AccountKey, user: &Credentials) -> Result<(), Diagnostic> {
+        let addresses = self.addresses()?;
+        let door = AccountDoor { key, addresses, agents: &self.agents };
+        door.enter(user.jwt.as_str(), |nonce| user.sign(nonce)).await.map(drop)
     }
 
     /// Trips when Terraform is interrupted.
@@ -141,24 +140,32 @@ impl Session {
     /// named in this process, any that answers; found once, then kept until [`Session::invalidate`].
     ///
     /// # Errors
-    /// When there is no root key, no address is known, or nobody answers; the text names each address and why.
+    /// When the keys open no agent, no address is known, or nobody answers; the text names each address and why.
     pub async fn system(&self, authority: &AuthorityName) -> Result<Arc<System>, Diagnostic> {
-        let root_key = self.known_root_key()?;
+        let seeker = match self.keys() {
+            Keys::Reader(caller) => Seeker::Reader(caller),
+            keys @ (Keys::Root(_) | Keys::Account(_) | Keys::Unknown | Keys::Missing) => {
+                Seeker::Root(keys.root()?)
+            }
+        };
         // Held while asking, so that resources that start at once ask once.
         let mut systems = self.systems.lock().await;
         if let Some(system) = systems.get(authority) {
             return Ok(Arc::clone(system));
         }
-        let mut addresses = read(&self.nodes).clone();
-        addresses.extend(self.settings.agents.iter().cloned());
-        if addresses.is_empty() {
-            return Err(self.nobody_to_ask());
-        }
+        let addresses = self.addresses()?;
         let generations = read(&self.generations).get(authority).copied();
-        let search = Search { root_key, authority, generations, addresses, agents: &self.agents };
+        let search = Search { seeker, authority, generations, addresses, agents: &self.agents };
         let system = Arc::new(find_system(search).await?);
         systems.insert(authority.clone(), Arc::clone(&system));
         Ok(system)
+    }
+
+    /// Agents to ask.
+    fn addresses(&self) -> Result<BTreeSet<HostPort>, Diagnostic> {
+        let mut addresses = read(&self.nodes).clone();
+        addresses.extend(self.settings.agents.iter().cloned());
+        if addresses.is_empty() { Err(self.nobody_to_ask()) } else { Ok(addresses) }
     }
 
     fn nobody_to_ask(&self) -> Diagnostic {

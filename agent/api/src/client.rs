@@ -14,7 +14,9 @@ use identity::{ClientIdentity, HostName};
 use tonic::transport::Channel;
 
 use crate::convert;
-use crate::order::{ApplyOrder, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder};
+use crate::order::{
+    ApplyOrder, LeaseAnswer, LeaseOrder, Observation, ProbeOrder, ProbeResult, TrialOrder, TunnelLogin,
+};
 use crate::wire;
 use crate::wire::agent_client::AgentClient as Wire;
 
@@ -199,7 +201,16 @@ impl AgentClient {
         user_jwt: &str,
         sign: impl FnOnce(&[u8]) -> [u8; 64] + Send,
     ) -> Result<Tunnel, OpenError> {
-        tunnel::open(self.wire.clone(), &self.address, user_jwt, sign, self.timeouts.call).await
+        let login = TunnelLogin::User { jwt: user_jwt.to_owned() };
+        tunnel::open(self.wire.clone(), &self.address, login, Some(Box::new(sign)), self.timeouts.call).await
+    }
+
+    /// A tunnel as the agent's own system user, which carries monitoring requests only.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn monitor(&self) -> Result<Tunnel, OpenError> {
+        tunnel::open(self.wire.clone(), &self.address, TunnelLogin::Monitor, None, self.timeouts.call).await
     }
 
     /// One call with its deadline. It is made again over a new connection when the one it was made over breaks: each

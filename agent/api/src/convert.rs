@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::order::{
     ApplyMode, ApplyOrder, LeaseAction, LeaseAnswer, LeaseOrder, MAX_PROBE_TARGETS, ProbeOrder, ProbeResult,
-    TrialOrder, TunnelCall, TunnelReply, TunnelRequest, TunnelResponse,
+    TrialOrder, TunnelCall, TunnelLogin, TunnelReply, TunnelRequest, TunnelResponse,
 };
 use crate::wire;
 
@@ -217,7 +217,12 @@ pub(crate) fn probe_result_from_wire(result: wire::ProbeResult) -> ProbeResult {
 pub(crate) fn tunnel_to_wire(request: TunnelRequest) -> wire::TunnelRequest {
     use wire::tunnel_request::Step;
     let step = match request {
-        TunnelRequest::Open { user_jwt } => Step::Open(wire::TunnelOpen { user_jwt }),
+        TunnelRequest::Open(login) => Step::Open(wire::TunnelOpen {
+            user_jwt: match login {
+                TunnelLogin::User { jwt } => jwt,
+                TunnelLogin::Monitor => String::new(),
+            },
+        }),
         TunnelRequest::Signature(signature) => {
             Step::Signature(wire::TunnelSignature { signature: signature.to_vec() })
         }
@@ -235,7 +240,8 @@ pub(crate) fn tunnel_from_wire(request: wire::TunnelRequest) -> Converted<Tunnel
     let wire::TunnelRequest { step } = request;
     Ok(match step.ok_or(ConvertError::Missing("step"))? {
         Step::Open(wire::TunnelOpen { user_jwt }) => {
-            TunnelRequest::Open { user_jwt: bounded("the user JWT", user_jwt, MAX_USER_JWT_BYTES)? }
+            let jwt = bounded("the user JWT", user_jwt, MAX_USER_JWT_BYTES)?;
+            TunnelRequest::Open(if jwt.is_empty() { TunnelLogin::Monitor } else { TunnelLogin::User { jwt } })
         }
         Step::Signature(wire::TunnelSignature { signature }) => {
             TunnelRequest::Signature(fixed("the signature", &signature)?)

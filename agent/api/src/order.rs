@@ -102,18 +102,27 @@ pub struct ProbeResult {
     pub reached: Result<(), String>,
 }
 
-/// What a caller says in a tunnel: `Open`, then one `Signature`, then calls.
+/// What a caller says in a tunnel: `Open`, one `Signature` when it was asked for a nonce's, then calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TunnelRequest {
-    /// Log in as this user.
-    Open {
-        /// Its JWT.
-        user_jwt: String,
-    },
+    /// Log in.
+    Open(TunnelLogin),
     /// Over the nonce, by the user's key.
     Signature([u8; 64]),
     /// One request to the local nats-server.
     Call(TunnelCall),
+}
+
+/// As whom a tunnel logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TunnelLogin {
+    /// As a user whose key the caller has.
+    User {
+        /// Its JWT.
+        jwt: String,
+    },
+    /// As the agent's own system user, for requests that only ask servers about themselves: no nonce comes.
+    Monitor,
 }
 
 /// One request through a tunnel.
@@ -133,7 +142,7 @@ pub struct TunnelCall {
     pub max_replies: u32,
 }
 
-/// What an agent says in a tunnel: `Nonce`, then `Opened`, then replies and ends of calls in any order.
+/// What an agent says in a tunnel: `Nonce` to a user, then `Opened`, then replies and ends of calls in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TunnelResponse {
     /// To be signed by the user's key.

@@ -23,9 +23,10 @@ use crate::root_key::RootKey;
 use crate::trust::{Generations, Trust};
 
 pub use users::{AdminUserError, MAX_ADMIN_MINUTES};
+pub(crate) use users::{scoped_user_jwt, short_lived_user};
 
-/// `iat` of the operator's, the system account's and the probe account's JWT: 2024-01-01T00:00:00Z. Fixed, because a
-/// clock there would change what servers have configured with every plan.
+/// `iat` of the operator's, the system account's and the probe account's JWT in their first generations:
+/// 2024-01-01T00:00:00Z. No clock, because that would change what servers have configured with every plan.
 pub const AUTHORITY_ISSUED_AT: i64 = 1_704_067_200;
 
 /// All keys of one authority, for as long as a process needs to sign. `Debug` shows its name only.
@@ -98,15 +99,16 @@ impl Authority {
             return Err(DeriveError::Generation(field));
         }
         let derivation = Derivation::new(root, name.clone());
+        let signs = generations.previous();
         let nkey = |kind, purpose: &Purpose<'_>| Nkey::from_seed_bytes(kind, &derivation.secret(purpose));
         Ok(Self {
             operator: nkey(NkeyKind::Operator, &Purpose::OperatorIdentity),
-            operator_signing: nkey(NkeyKind::Operator, &Purpose::OperatorSigning(operator_signing)),
+            operator_signing: nkey(NkeyKind::Operator, &Purpose::OperatorSigning(signs.operator_signing)),
             system_account: nkey(NkeyKind::Account, &Purpose::SystemAccountIdentity).account(),
             probe_account: nkey(NkeyKind::Account, &Purpose::ProbeAccountIdentity).account(),
             fleet: fleet_ca_root(&name, fleet_ca, derivation.p256(&Purpose::FleetCa(fleet_ca))),
             hosts: host_ca_root(&name, host_ca, derivation.p256(&Purpose::HostCa(host_ca))),
-            document: DocumentKey::from_seed(&derivation.secret(&Purpose::Document(document))),
+            document: DocumentKey::from_seed(&derivation.secret(&Purpose::Document(signs.document))),
             name,
             generations,
             derivation,
@@ -119,7 +121,8 @@ impl Authority {
         &self.name
     }
 
-    /// The generations it signs with.
+    /// The newest generations. What hosts and servers verify is signed by the operator signing, account signing and
+    /// document keys of [`Generations::previous`].
     #[must_use]
     pub fn generations(&self) -> Generations {
         self.generations
@@ -166,14 +169,15 @@ impl Authority {
                 let key = self.derivation.p256(&Purpose::HostCa(generation));
                 host_ca_root(&self.name, generation, key).certificate
             }),
-            document_key: self.document.public(),
+            document_key: DocumentKey::from_seed(&self.derivation.secret(&Purpose::Document(document)))
+                .public(),
             previous_document_key: previous(document).map(|generation| {
                 DocumentKey::from_seed(&self.derivation.secret(&Purpose::Document(generation))).public()
             }),
         }
     }
 
-    fn nkey(&self, kind: NkeyKind, purpose: &Purpose<'_>) -> Nkey {
+    pub(crate) fn nkey(&self, kind: NkeyKind, purpose: &Purpose<'_>) -> Nkey {
         Nkey::from_seed_bytes(kind, &self.derivation.secret(purpose))
     }
 
@@ -208,10 +212,14 @@ impl Authority {
         let signing_keys = generations.into_iter().flatten();
         let signing_keys =
             signing_keys.map(|g| (g, self.nkey(NkeyKind::Account, &purpose(g)).account())).collect();
-        account_jwt::encode_own(name, key, &signing_keys, AUTHORITY_ISSUED_AT, &self.operator_signing)
+        // A server keeps the account that it has unless a later one comes, so each rotation is a second later.
+        let rotations = generation - 1 + (self.generations.operator_signing - 1);
+        let issued_at = AUTHORITY_ISSUED_AT + i64::from(rotations);
+        account_jwt::encode_own(name, key, &signing_keys, issued_at, &self.operator_signing)
     }
 
-    /// The key that signs documents.
+    /// The key that signs documents: that of [`Generations::previous`], which hosts trust before they are told of the
+    /// newest one, and after.
     #[must_use]
     pub fn document_key(&self) -> &DocumentKey {
         &self.document
@@ -235,13 +243,12 @@ impl Authority {
         self.nkey(NkeyKind::Account, &Purpose::UserScope(account, user, generation)).account()
     }
 
-    /// Claims of a new account: the current signing key, no users.
+    /// Claims of a new account: its first signing key, no users.
     #[must_use]
     pub fn account_claims(&self, name: AccountName, limits: AccountLimits) -> AccountClaims {
-        let generation = self.generations.account_signing;
         AccountClaims {
             key: self.account_key(&name),
-            signing_keys: BTreeMap::from([(generation, self.account_signing_key(&name, generation))]),
+            signing_keys: BTreeMap::from([(1, self.account_signing_key(&name, 1))]),
             limits,
             scopes: BTreeMap::new(),
             revocations: BTreeMap::new(),
@@ -261,7 +268,8 @@ impl Authority {
         UserScope { generation, key: self.scope_key(account, user, generation), template }
     }
 
-    /// Signs an account's claims as issued at `issued_at` (Unix seconds).
+    /// Signs an account's claims as issued at `issued_at` (Unix seconds), by the operator signing key of
+    /// [`Generations::previous`].
     ///
     /// # Errors
     /// All problems of the claims, or that the JWT would be too long to push.

@@ -2,6 +2,7 @@
 //!
 //! Everything is P-256 with RFC 6979 signatures: the same inputs give the same bytes.
 
+mod caller_pem;
 mod client;
 mod host;
 mod info;
@@ -10,6 +11,7 @@ mod role;
 mod roots;
 mod template;
 
+pub use caller_pem::{CallerPem, CallerPemError};
 pub use client::{ClientCertificateError, ClientIdentity};
 pub use host::{HostNames, HostNamesProblem, IssueError, LeafPem, MAX_HOST_NAMES, mint_leaf};
 pub use info::{CertificateInfo, CertificateInfoError, certificate_info, spki_pin};

@@ -19,6 +19,7 @@
 //! - Trust overlaps two generations of a key; an account JWT signed three generations ago must be signed anew first.
 
 mod account_jwt;
+mod account_key;
 mod accounts;
 mod authority;
 mod certificates;
@@ -40,15 +41,17 @@ mod users;
 mod vectors;
 
 pub use account_jwt::{DecodeAccountError, DecodedAccount, EncodeAccountError, decode_account};
+pub use account_key::{AccountKey, AccountKeyError, MAX_ACCOUNT_KEY_LEN};
 pub use accounts::{
     AccountClaims, AccountLimits, ClaimsProblem, ConnectionType, JetStreamLimits, MAX_32_BIT_LIMIT,
     ResponsePermission, Revoked, SubjectPermissions, UserScope, UserTemplate,
 };
 pub use authority::{AUTHORITY_ISSUED_AT, AdminUserError, Authority, DeriveError, MAX_ADMIN_MINUTES};
 pub use certificates::{
-    CertificateAuthority, CertificateInfo, CertificateInfoError, CertificatePem, CertificatePemError,
-    ClientCertificateError, ClientIdentity, HostNames, HostNamesProblem, IssueError, LeafPem, MAX_HOST_NAMES,
-    MAX_PEM_LEN, Role, RoleError, caller_role, certificate_info, mint_leaf, role_of, spki_pin,
+    CallerPem, CallerPemError, CertificateAuthority, CertificateInfo, CertificateInfoError, CertificatePem,
+    CertificatePemError, ClientCertificateError, ClientIdentity, HostNames, HostNamesProblem, IssueError,
+    LeafPem, MAX_HOST_NAMES, MAX_PEM_LEN, Role, RoleError, caller_role, certificate_info, mint_leaf, role_of,
+    spki_pin,
 };
 pub use derivation::{DERIVATION_PREFIX, Purpose};
 pub use document::{DocumentKey, DocumentKeyError, DocumentPublicKey};
@@ -67,4 +70,7 @@ pub use names::{
 pub use nkey::{AccountPublicKey, Nkey, NkeyError, NkeyKind, OperatorPublicKey, UserPublicKey};
 pub use root_key::{ROOT_KEY_LEN, RootKey, RootKeyError};
 pub use trust::{Generations, Trust};
-pub use users::{AdminPurpose, AdminUser, Credentials, CredentialsError, MONITOR_ENDPOINTS, PROBE_SUBJECTS};
+pub use users::{
+    AdminPurpose, AdminUser, Credentials, CredentialsError, MONITOR_ENDPOINTS, PROBE_SUBJECTS, UserIssuer,
+    is_monitoring, user_issuer,
+};

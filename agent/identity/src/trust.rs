@@ -29,6 +29,23 @@ pub struct Generations {
     pub document: u32,
 }
 
+impl Generations {
+    /// The generations before these, which are trusted together with them: what they sign is good before, during and
+    /// after the rotation to these. The first of a key is its own.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        let previous = |generation: u32| generation.saturating_sub(1).max(1);
+        let Self { operator_signing, account_signing, fleet_ca, host_ca, document } = self;
+        Self {
+            operator_signing: previous(operator_signing),
+            account_signing: previous(account_signing),
+            fleet_ca: previous(fleet_ca),
+            host_ca: previous(host_ca),
+            document: previous(document),
+        }
+    }
+}
+
 impl Default for Generations {
     /// The first generation of everything.
     fn default() -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -116,6 +116,52 @@ fn subjects(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|subject| (*subject).to_owned()).collect()
 }
 
+/// Whether a request to `subject` only asks servers of the system account about themselves.
+#[must_use]
+pub fn is_monitoring(subject: &str) -> bool {
+    let Some(rest) = subject.strip_prefix("$SYS.REQ.SERVER.") else { return false };
+    match rest.split_once('.') {
+        None => rest == "PING",
+        Some((server, endpoint)) => !server.is_empty() && MONITOR_ENDPOINTS.contains(&endpoint),
+    }
+}
+
+/// Who vouches for a user: the account it is of, and the key of that account that signed its JWT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserIssuer {
+    /// Identity of the account.
+    pub account: AccountPublicKey,
+    /// Its identity, a signing key or a scope key.
+    pub key: AccountPublicKey,
+}
+
+#[derive(Deserialize)]
+struct IssuedWire {
+    iss: AccountPublicKey,
+    nats: IssuedUser,
+}
+
+#[derive(Deserialize)]
+struct IssuedUser {
+    issuer_account: Option<AccountPublicKey>,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// Who vouches for the user of this JWT. The signature is verified; whether the account knows the key, and the server
+/// the account, is not.
+///
+/// # Errors
+/// When it is no user's JWT, or not signed by the key that it names.
+pub fn user_issuer(jwt: &Jwt) -> Result<UserIssuer, JwtError> {
+    let parts = jwt.parts()?;
+    let IssuedWire { iss, nats } = serde_json::from_slice(&parts.payload).map_err(JwtError::Claims)?;
+    if nats.kind != "user" || !iss.verify(parts.signed, &parts.signature) {
+        return Err(JwtError::Signature { issuer: iss.to_string() });
+    }
+    Ok(UserIssuer { account: nats.issuer_account.unwrap_or_else(|| iss.clone()), key: iss })
+}
+
 fn monitor_subjects() -> impl Iterator<Item = String> {
     let endpoints = MONITOR_ENDPOINTS.into_iter().map(|endpoint| format!("$SYS.REQ.SERVER.*.{endpoint}"));
     endpoints.chain(["$SYS.REQ.SERVER.PING".to_owned()])
@@ -151,7 +197,7 @@ impl Permissions {
 
     pub(crate) fn admin(purpose: &AdminPurpose) -> Self {
         let publish = match purpose {
-            AdminPurpose::JetStream(_) => subjects(&["$JS.API.>", "$JS.ACK.>"]),
+            AdminPurpose::JetStream(..) => subjects(&["$JS.API.>", "$JS.ACK.>"]),
             AdminPurpose::SystemMonitor => monitor_subjects().collect(),
             AdminPurpose::SystemClaims => subjects(&[
                 "$SYS.REQ.CLAIMS.UPDATE",
@@ -170,8 +216,8 @@ impl Permissions {
 /// What a short-lived user of the provider is for; it is allowed nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminPurpose {
-    /// JetStream assets of one account.
-    JetStream(AccountName),
+    /// JetStream assets of one account, by its signing key of this generation, which the account's claims must name.
+    JetStream(AccountName, u32),
     /// Asking servers how they are.
     SystemMonitor,
     /// Pushing, reading and deleting claims.

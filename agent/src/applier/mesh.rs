@@ -35,7 +35,7 @@ impl Host {
 }
 
 /// What runs: what was confirmed, or what is being brought in for the first time.
-fn running_target(contents: &Contents) -> Option<Target> {
+pub(super) fn running_target(contents: &Contents) -> Option<Target> {
     let target = |which| Target::of(contents, which).ok().flatten();
     target(Which::Confirmed).or_else(|| target(Which::Accepted))
 }

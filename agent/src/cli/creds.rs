@@ -1,5 +1,6 @@
-//! `nats-agent creds`: credentials of a NATS user, or a client certificate for people.
+//! `nats-agent creds`: credentials of a NATS user, or what a role needs to ask agents without the root key.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
-use data_encoding::BASE64;
 use identity::{AccountName, Authority, Role, UserName};
 use nats_config::NatsDuration;
 use time::OffsetDateTime;
@@ -17,7 +17,11 @@ use zeroize::Zeroizing;
 use super::authority::{AuthorityArgs, random_seed};
 use super::output;
 
-/// Mint credentials from the root key: of a user that `nats_user` declares, or a client certificate for a person.
+/// Mint credentials from the root key: of a user that `nats_user` declares, or of a role.
+///
+/// A role's credentials are for whoever has no root key. `reader` and `operator`: a client certificate, its key and the
+/// host CAs as PEM; that of a reader is the provider's `reader_credentials`. `account:NAME`: the provider's `account_key`,
+/// with the account's signing key, and with the keys of users that are named, to mint their credentials.
 ///
 /// A user's permissions stand in its account and act at once on every credential ever minted, whatever its life.
 /// The result is a secret: it goes to a new file of mode 0600, or to standard output.
@@ -25,6 +29,7 @@ use super::output;
 /// Examples:
 ///   nats-agent creds --authority acme --account orders --user service --expires 720h --output service.creds
 ///   nats-agent creds --authority acme --role reader --output reader.pem
+///   nats-agent creds --authority acme --role account:orders --include-user service --output orders.key
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, group(ArgGroup::new("what").required(true).args(["user", "role"])))]
 pub(super) struct Creds {
@@ -39,15 +44,52 @@ pub(super) struct Creds {
     /// Generation of the user, once it has been rotated.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "user")]
     generation: u32,
-    /// Role of a client certificate for the agents: `operator`, `reader` or `account:NAME`.
+    /// Role to mint credentials of: `operator`, `reader` or `account:NAME`.
     #[arg(long, value_name = "ROLE", value_parser = role)]
     role: Option<Role>,
+    #[command(flatten)]
+    keys: AccountKeyArgs,
     /// Life of the credentials, like `90m` or `720h`; `never` for a user without end.
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     expires: Expiry,
     /// New file to write to, of mode 0600; without it standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What goes into an account's key.
+#[derive(Debug, Args)]
+struct AccountKeyArgs {
+    /// Generation of the account's signing key, once `generation` of its `nats_account` has been raised.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "role")]
+    signing_generation: u32,
+    /// User of the account whose credentials the key may mint, with its generation once that has been raised. May be
+    /// repeated.
+    #[arg(long, value_name = "NAME[:N]", requires = "role")]
+    include_user: Vec<UserKey>,
+}
+
+/// A user and a generation of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct UserKey {
+    user: UserName,
+    generation: u32,
+}
+
+impl FromStr for UserKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<UserKey, String> {
+        let (user, generation) = match text.split_once(':') {
+            None => (text, 1),
+            Some((user, generation)) => {
+                let generation = generation.parse().ok().filter(|generation| *generation > 0);
+                (user, generation.ok_or("a generation is a whole number from 1")?)
+            }
+        };
+        let user = user.parse().map_err(|error: identity::NameError| error.to_string())?;
+        Ok(UserKey { user, generation })
+    }
 }
 
 /// When credentials end.
@@ -88,7 +130,7 @@ impl Creds {
         let now = OffsetDateTime::now_utc();
         let seed = random_seed()?;
         let secret = match (&self.role, &self.account, &self.user) {
-            (Some(role), ..) => certificate(&authority, role, &seed, now, self.expires)?,
+            (Some(role), ..) => role_text(&authority, role, &self.keys, &seed, now, self.expires)?,
             (None, Some(account), Some(user)) => {
                 let expires = match self.expires {
                     Expiry::Never => None,
@@ -111,10 +153,11 @@ fn end(now: OffsetDateTime, life: Duration) -> Result<OffsetDateTime> {
     life.and_then(|life| now.checked_add(life)).context("`--expires` ends beyond the calendar")
 }
 
-/// Certificate and key in one PEM text.
-fn certificate(
+/// What a role needs, in one text: a caller's certificate with key and host CAs, or an account's key.
+fn role_text(
     authority: &Authority,
     role: &Role,
+    keys: &AccountKeyArgs,
     seed: &Zeroizing<[u8; 32]>,
     now: OffsetDateTime,
     expires: Expiry,
@@ -122,26 +165,19 @@ fn certificate(
     let Expiry::After(life) = expires else {
         anyhow::bail!("a client certificate ends: say `--expires` with a duration")
     };
-    let identity = authority.client_certificate(role, seed, now, life)?;
-    let mut text = Zeroizing::new(String::new());
-    for certificate in &identity.chain {
-        push_pem(&mut text, "CERTIFICATE", certificate);
+    let AccountKeyArgs { signing_generation, include_user } = keys;
+    match role {
+        Role::Account(account) => {
+            let users: BTreeMap<UserName, u32> =
+                include_user.iter().map(|UserKey { user, generation }| (user.clone(), *generation)).collect();
+            let key = authority.issue_account_key(account, *signing_generation, &users, seed, now, life)?;
+            Ok(key.to_text())
+        }
+        Role::Operator | Role::Reader | Role::Peer => {
+            ensure!(include_user.is_empty(), "`--include-user` goes with `--role account:NAME`");
+            Ok(authority.caller_pem(role, seed, now, life)?.to_text())
+        }
     }
-    push_pem(&mut text, "PRIVATE KEY", &identity.key);
-    Ok(text)
-}
-
-/// Appends one PEM block. Source: RFC 7468, lines of 64 characters.
-fn push_pem(text: &mut Zeroizing<String>, label: &str, der: &[u8]) {
-    let encoded = Zeroizing::new(BASE64.encode(der));
-    // Room for the whole block at once: a string that grows would leave copies of a key behind.
-    text.reserve(encoded.len() + encoded.len() / 64 + 2 * label.len() + 40);
-    text.push_str(&format!("-----BEGIN {label}-----\n"));
-    for start in (0..encoded.len()).step_by(64) {
-        text.push_str(&encoded[start..encoded.len().min(start + 64)]);
-        text.push('\n');
-    }
-    text.push_str(&format!("-----END {label}-----\n"));
 }
 
 /// Writes a new file of mode 0600; a file that is there already is left as it is.

@@ -1,20 +1,23 @@
-//! Requests to the local nats-server under a user whose key stays with the caller.
+//! Requests to the local nats-server under a user whose key stays with the caller, or as the agent's own system user.
 //!
 //! The caller gives a user JWT and signs the server's nonce; the agent holds the connection and carries requests and
-//! replies. What that user may do is nats-server's to decide. One tunnel is one connection: it never reconnects (the
+//! replies. What that user may do is nats-server's to decide. As the agent's system user, which may push claims, only
+//! requests pass that ask servers about themselves. One tunnel is one connection: it never reconnects (the
 //! caller would be asked to sign again, for what it may no longer want) and ends with the stream that opened it.
 
 mod calls;
 mod connection;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use identity::Nkey;
 use nats_agent_api::order::{TunnelRequest, TunnelResponse};
 use tokio::sync::mpsc;
 
-use calls::Calls;
+use calls::{Calls, Reach};
 #[cfg(feature = "fuzz")]
 pub(crate) use connection::refused_subject;
 use connection::{Connecting, Connection, Incoming};
@@ -35,6 +38,23 @@ pub struct Target {
     pub address: IpAddr,
     /// Host CA certificates, PEM.
     pub host_ca_pem: String,
+}
+
+/// As whom a tunnel logs in, and so what passes.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// As a user of the caller, who signs; whatever the server allows passes.
+    Caller {
+        /// The user's JWT.
+        user_jwt: String,
+    },
+    /// As the agent's system user; monitoring requests pass.
+    Monitor {
+        /// Its JWT.
+        user_jwt: String,
+        /// Its key. Redacted by its own type.
+        user_key: Arc<Nkey>,
+    },
 }
 
 /// Why one call failed. The texts are part of the interface: callers compare them. A deadline that passed is no failure
@@ -105,16 +125,20 @@ pub enum TunnelError {
 /// [`TunnelError`]; a caller that leaves is no error.
 pub async fn serve<S>(
     target: &Target,
-    user_jwt: String,
+    login: Login,
     mut asked: S,
     said: mpsc::Sender<TunnelResponse>,
 ) -> Result<(), TunnelError>
 where
     S: Stream<Item = TunnelRequest> + Unpin + Send,
 {
-    let Some(mut connection) = open(target, user_jwt, &mut asked, &said).await? else { return Ok(()) };
+    let reach = match &login {
+        Login::Caller { .. } => Reach::User,
+        Login::Monitor { .. } => Reach::Monitoring,
+    };
+    let Some(mut connection) = open(target, login, &mut asked, &said).await? else { return Ok(()) };
     let (server_name, max_payload) = connection.server();
-    let mut calls = Calls::new(max_payload);
+    let mut calls = Calls::new(max_payload, reach);
     if said.send(TunnelResponse::Opened { server_name, max_payload }).await.is_err() {
         return Ok(());
     }
@@ -129,7 +153,7 @@ where
                     Err(error) => vec![calls::ended(call.id, 0, Some(error))],
                 },
                 Some(TunnelRequest::Signature(_)) => return Err(TunnelError::OutOfTurn("a signature nobody asked for")),
-                Some(TunnelRequest::Open { .. }) => return Err(TunnelError::OutOfTurn("a second login")),
+                Some(TunnelRequest::Open(_)) => return Err(TunnelError::OutOfTurn("a second login")),
                 None => return Ok(()),
             },
             incoming = connection.next() => match incoming {
@@ -150,14 +174,14 @@ where
 /// Logs in, carrying the nonce to the caller and the signature back. `None` when the caller left.
 async fn open<S>(
     target: &Target,
-    user_jwt: String,
+    login: Login,
     asked: &mut S,
     said: &mpsc::Sender<TunnelResponse>,
 ) -> Result<Option<Connection>, TunnelError>
 where
     S: Stream<Item = TunnelRequest> + Unpin + Send,
 {
-    let Connecting { connected, mut nonces } = connection::connect(target, user_jwt)?;
+    let Connecting { connected, mut nonces } = connection::connect(target, login)?;
     tokio::pin!(connected);
     let mut waiting = None;
     loop {
@@ -177,7 +201,7 @@ where
                 (Some(TunnelRequest::Signature(_)), None) => {
                     return Err(TunnelError::OutOfTurn("a signature nobody asked for"));
                 }
-                (Some(TunnelRequest::Open { .. }), _) => return Err(TunnelError::OutOfTurn("a second login")),
+                (Some(TunnelRequest::Open(_)), _) => return Err(TunnelError::OutOfTurn("a second login")),
                 (Some(TunnelRequest::Call(_)), _) => {
                     return Err(TunnelError::OutOfTurn("a call before the tunnel was open"));
                 }

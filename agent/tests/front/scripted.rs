@@ -16,7 +16,7 @@ use identity::{
 use nats_agent::front::Front;
 use nats_agent::roles::{
     AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, Claimed, LeaseAnswer,
-    LeaseOrder, NewClaim, OpenDoor, PrivateKeyPem,
+    LeaseOrder, LocalServer, NewClaim, OpenDoor, PrivateKeyPem,
 };
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -47,6 +47,8 @@ pub(crate) struct Scripted {
     pub(crate) drift: Mutex<Vec<host_state::Drift>>,
     /// How often it was looked at.
     pub(crate) sweeps: AtomicUsize,
+    /// How its nats-server is reached, when there is one.
+    pub(crate) login: Mutex<Option<LocalServer>>,
 }
 
 impl Scripted {
@@ -64,6 +66,7 @@ impl Scripted {
             may_end: Semaphore::new(0),
             drift: Mutex::default(),
             sweeps: AtomicUsize::new(0),
+            login: Mutex::default(),
         })
     }
 
@@ -167,6 +170,10 @@ impl Applier for Scripted {
 
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError> {
         Ok(self.sections.lock().unwrap().clone())
+    }
+
+    async fn system_login(&self) -> Result<LocalServer, ApplierError> {
+        self.login.lock().unwrap().clone().ok_or_else(|| ApplierError::Failed("no server here".to_owned()))
     }
 
     async fn preview(&self, _sections: Vec<SignedSection>) -> Result<Plan, ApplierError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use identity::{AccountLimits, AdminPurpose, AdminUser, Authority};
-use nats_agent::front::tunnel::{self, Target, TunnelError};
+use nats_agent::front::tunnel::{self, Login, Target, TunnelError};
 use nats_agent_api::order::{NO_RESPONDERS, TunnelCall, TunnelReply, TunnelRequest, TunnelResponse};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -26,9 +26,9 @@ impl Tunnel {
     fn open(target: Target, user: &AdminUser) -> Tunnel {
         let (ask, asked) = mpsc::channel(64);
         let (say, answers) = mpsc::channel(64);
-        let jwt = user.jwt.as_str().to_owned();
+        let login = Login::Caller { user_jwt: user.jwt.as_str().to_owned() };
         let serving =
-            tokio::spawn(async move { tunnel::serve(&target, jwt, ReceiverStream::new(asked), say).await });
+            tokio::spawn(async move { tunnel::serve(&target, login, ReceiverStream::new(asked), say).await });
         Tunnel { ask, answers, serving }
     }
 
@@ -131,7 +131,7 @@ async fn an_account_without_jetstream_has_no_responders() {
     let acme = authority(1);
     let server = Server::start(&acme, "east-1", "127.72.6.11", &["127.72.6.11"]).await;
     push_account(&acme, &server).await;
-    let orders = user(&acme, &AdminPurpose::JetStream("orders".parse().unwrap()));
+    let orders = user(&acme, &AdminPurpose::JetStream("orders".parse().unwrap(), 1));
     let mut tunnel = Tunnel::open(server.target(), &orders);
     tunnel.log_in(&orders).await;
     assert!(matches!(tunnel.next().await, TunnelResponse::Opened { .. }));

@@ -8,22 +8,30 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use host_state::document::{ClusterSection, GatewaySection};
 use host_state::{SectionKind, chain};
-use identity::{Authority, AuthorityName, Generations, HostName, RootKey, Trust};
+use identity::{Authority, AuthorityName, CallerPem, Generations, HostName, RootKey, Trust};
 use nats_agent_api::ConnectError;
 use nats_agent_api::order::Observation;
 use nats_config::HostPort;
 use tfplug::Diagnostic;
 
 use super::{Agents, HostEntry, IdentityCard, System, same_operator};
+use crate::keys::{Kind, same_authority};
 
 /// How long other seeds may take once one has answered: they may know a newer gateway.
 const OTHERS_GRACE: Duration = Duration::from_secs(1);
 /// How many rotations of the certificate authorities are tried when nothing says how many there were.
 const CA_GENERATIONS: u32 = 8;
 
+/// As whom a system is looked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Seeker<'a> {
+    Root(&'a RootKey),
+    Reader(&'a CallerPem),
+}
+
 /// Where to ask, and as whom.
 pub(crate) struct Search<'a> {
-    pub(crate) root_key: &'a RootKey,
+    pub(crate) seeker: Seeker<'a>,
     pub(crate) authority: &'a AuthorityName,
     /// Generations that a resource of this process named; absent when none did.
     pub(crate) generations: Option<Generations>,
@@ -36,8 +44,14 @@ pub(crate) struct Search<'a> {
 /// # Errors
 /// When nobody answers, nobody has a section yet, or the root key is another authority's.
 pub(crate) async fn find_system(search: Search<'_>) -> Result<System, Diagnostic> {
-    let Search { root_key, authority, generations, addresses, agents } = search;
-    let cards = cards(root_key, authority, generations)?;
+    let Search { seeker, authority, generations, addresses, agents } = search;
+    let cards = match seeker {
+        Seeker::Root(root_key) => cards(root_key, authority, generations)?,
+        Seeker::Reader(caller) => {
+            same_authority(Kind::Reader, caller.authority(), authority)?;
+            vec![IdentityCard::of_caller(caller)]
+        }
+    };
     let cards = &cards;
     let mut asked: FuturesUnordered<_> =
         addresses.iter().map(|address| async move { (address, ask(agents, cards, address).await) }).collect();
@@ -73,11 +87,21 @@ pub(crate) async fn find_system(search: Search<'_>) -> Result<System, Diagnostic
             ),
         ));
     };
-    let derived = Authority::derive(root_key, authority.clone(), trust.generations)
-        .map_err(|why| Diagnostic::error("The authority cannot be derived", format!("{}.", chain(&why))))?;
-    same_operator(&derived, trust.operator.as_str())?;
     let (gateway, hosts) = known.hosts()?;
-    System::new(derived, gateway, hosts, Arc::clone(agents))
+    match seeker {
+        Seeker::Root(root_key) => {
+            let derived =
+                Authority::derive(root_key, authority.clone(), trust.generations).map_err(|why| {
+                    Diagnostic::error("The authority cannot be derived", format!("{}.", chain(&why)))
+                })?;
+            same_operator(&derived.trust(), trust.operator.as_str())?;
+            System::new(derived, gateway, hosts, Arc::clone(agents))
+        }
+        Seeker::Reader(caller) => {
+            let card = IdentityCard::of_caller(caller);
+            Ok(System::for_reader(card, trust.clone(), gateway, hosts, Arc::clone(agents)))
+        }
+    }
 }
 
 /// Certificates to try, in order.

@@ -1,9 +1,9 @@
-//! Who this process is to the agents: a short-lived certificate of the fleet CA, in memory only.
+//! Who this process is to the agents: a short-lived certificate of the fleet CA, made in memory or brought.
 
 use std::time::Duration;
 
 use host_state::chain;
-use identity::{Authority, ClientIdentity, Role};
+use identity::{Authority, CallerPem, ClientIdentity, Role};
 use tfplug::Diagnostic;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// How long the certificate is valid: as long as the longest apply, because a broken connection is dialled again.
 const VALIDITY: Duration = Duration::from_secs(12 * 3600);
 
-/// A certificate with role operator, and the host CAs that agents are verified by. `Debug` hides the key.
+/// A certificate, and the host CAs that agents are verified by. `Debug` hides the key.
 #[derive(Debug)]
 pub struct IdentityCard {
     key: String,
@@ -20,7 +20,7 @@ pub struct IdentityCard {
 }
 
 impl IdentityCard {
-    /// A new one.
+    /// A new one with role operator.
     ///
     /// # Errors
     /// When the system gives no randomness, or its clock is beyond the calendar.
@@ -38,6 +38,16 @@ impl IdentityCard {
             .map_err(|why| Diagnostic::error("No certificate could be made", format!("{}.", chain(&why))))?;
         let identity::Generations { fleet_ca, host_ca: hosts, .. } = authority.generations();
         Ok(IdentityCard { key: format!("{}/{fleet_ca}/{hosts}", authority.name()), client, host_ca })
+    }
+
+    /// That of who was given one.
+    #[must_use]
+    pub fn of_caller(caller: &CallerPem) -> IdentityCard {
+        IdentityCard {
+            key: format!("{}/{}", caller.authority(), caller.role()),
+            client: caller.client().clone(),
+            host_ca: caller.host_ca().to_owned(),
+        }
     }
 
     /// Names the card among those of a process: two with the same key open the same doors.

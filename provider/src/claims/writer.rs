@@ -20,14 +20,15 @@ use super::edit::{Account, Edit, Revision, account_in, revise};
 use super::newest::{Head, Newest, newest};
 use super::push::{CLAIMS, Pushed, push};
 use crate::agents::System;
+use crate::keys::Keys;
 use crate::resources::natural_id::AccountId;
-use crate::session::{KeyState, SessionSlot};
+use crate::session::SessionSlot;
 
 /// How long the first change of a process waits for others to join its generation.
 const JOIN: Duration = Duration::from_millis(50);
 /// How often a lost race is run again: sixteen writers who start at once have each had their turn long before. Each
 /// costs one read and one refused push.
-const ATTEMPTS: u32 = 30;
+pub(super) const ATTEMPTS: u32 = 30;
 /// Most that is waited before a race is run again; less by chance.
 const MAX_PAUSE_MS: u64 = 200;
 
@@ -39,10 +40,10 @@ type Waiting = Vec<(Edit, oneshot::Sender<Answer>)>;
 
 /// The claims of a process: writes are joined, reads are shared.
 pub struct ClaimsWriter {
-    sessions: SessionSlot,
+    pub(super) sessions: SessionSlot,
     waiting: Mutex<BTreeMap<AuthorityName, Waiting>>,
     /// One generation after the other, also within a process.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
     cache: Mutex<BTreeMap<AuthorityName, Arc<Cached>>>,
 }
 
@@ -68,16 +69,24 @@ impl ClaimsWriter {
     /// The system of an authority, with the keys of the generations that its agents work with.
     ///
     /// # Errors
-    /// When there is no root key, or no agent answers.
+    /// When the keys open no agent, or none answers.
     pub async fn system(&self, name: &AuthorityName) -> Result<Arc<System>, Diagnostic> {
         self.sessions.session()?.system(name).await
+    }
+
+    /// Whether this process may only look.
+    ///
+    /// # Errors
+    /// When Terraform has not configured the provider.
+    pub fn is_reader(&self) -> Result<bool, Diagnostic> {
+        Ok(matches!(self.sessions.session()?.keys(), Keys::Reader(_)))
     }
 
     /// The authority as far as identities go, which need no generation; `None` without root key. Dials nobody.
     #[must_use]
     pub fn derivable(&self, name: &AuthorityName) -> Option<Authority> {
         let session = self.sessions.session().ok()?;
-        let KeyState::Known(root_key) = session.root_key() else { return None };
+        let Keys::Root(root_key) = session.keys() else { return None };
         Authority::derive(root_key, name.clone(), Generations::default()).ok()
     }
 
@@ -90,7 +99,7 @@ impl ClaimsWriter {
         let cached = self.cached(&id.authority).await;
         let newest = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) }).await?;
         match &newest.head {
-            Some(head) => account_in(&head.section, &system.authority, &system.trust, &id.account),
+            Some(head) => account_in(&head.section, &system.trust, &id.account),
             None => Ok(None),
         }
     }
@@ -113,6 +122,11 @@ impl ClaimsWriter {
             lines.extend(of_account.map(|drift| format!("{host}: {drift}")));
         }
         Ok(lines)
+    }
+
+    /// What was read is old.
+    pub(super) async fn forget(&self, authority: &AuthorityName) {
+        self.cache.lock().await.remove(authority);
     }
 
     async fn cached(&self, authority: &AuthorityName) -> Arc<Cached> {
@@ -153,7 +167,7 @@ impl ClaimsWriter {
         let joined = self.waiting.lock().await.remove(authority).unwrap_or_default();
         let (edits, answers): (Vec<Edit>, Vec<_>) = joined.into_iter().unzip();
         let outcome = self.race(authority, &edits).await;
-        self.cache.lock().await.remove(authority);
+        self.forget(authority).await;
         for (number, answer) in answers.into_iter().enumerate() {
             let told = match &outcome {
                 Ok((outcomes, warnings)) => outcomes[number].clone().map(|()| warnings.clone()),
@@ -172,7 +186,7 @@ impl ClaimsWriter {
         for _ in 0..ATTEMPTS {
             let system = self.system(authority).await?;
             let newest = newest(&system).await?;
-            let authority = &system.authority;
+            let authority = system.authority()?;
             let now = time::OffsetDateTime::now_utc().unix_timestamp();
             let head = newest.head.as_ref();
             let Revision { section, outcomes } =
@@ -190,16 +204,20 @@ impl ClaimsWriter {
             }
             tokio::time::sleep(pause()).await;
         }
-        let detail =
-            format!("After {ATTEMPTS} tries another writer was faster each time ({lost}). Apply again.");
-        Err(Diagnostic::error("The claims could not be written", detail))
+        Err(always_lost(&lost))
     }
+}
+
+/// What is told when another writer was faster each time.
+pub(super) fn always_lost(why: &str) -> Diagnostic {
+    let detail = format!("After {ATTEMPTS} tries another writer was faster each time ({why}). Apply again.");
+    Diagnostic::error("The claims could not be written", detail)
 }
 
 type Decided = (Vec<Result<(), Diagnostic>>, Diagnostics);
 
 /// By chance, so that two writers do not meet again.
-fn pause() -> Duration {
+pub(super) fn pause() -> Duration {
     let mut byte = [0_u8; 1];
     let chance = getrandom::fill(&mut byte).map_or(128, |()| u64::from(byte[0]));
     Duration::from_millis(MAX_PAUSE_MS * chance / 255)
@@ -207,7 +225,12 @@ fn pause() -> Duration {
 
 /// The next generation. After a fork it leaves one number out: hosts on either branch then take it as one whose
 /// predecessor they missed.
-fn sign(authority: &Authority, writer: &str, head: Option<&Head>, section: &ClaimsSection) -> SignedSection {
+pub(super) fn sign(
+    authority: &Authority,
+    writer: &str,
+    head: Option<&Head>,
+    section: &ClaimsSection,
+) -> SignedSection {
     let body = canonical(section);
     let step = if head.is_some_and(|head| head.is_forked) { 2 } else { 1 };
     let header = SectionHeader {
@@ -219,7 +242,7 @@ fn sign(authority: &Authority, writer: &str, head: Option<&Head>, section: &Clai
         generation: head.map_or(1, |head| head.header.generation.saturating_add(step)),
         parent: head.map(|head| head.header.content.clone()),
         content: ContentHash::of(&body),
-        document_key: authority.generations().document,
+        document_key: authority.generations().previous().document,
         writer: writer.to_owned(),
     };
     signed(authority, header, body)
@@ -227,7 +250,8 @@ fn sign(authority: &Authority, writer: &str, head: Option<&Head>, section: &Clai
 
 /// The section that is there already, to bring hosts that are behind up to date.
 fn sign_again(authority: &Authority, head: &Head) -> SignedSection {
-    let header = SectionHeader { document_key: authority.generations().document, ..head.header.clone() };
+    let header =
+        SectionHeader { document_key: authority.generations().previous().document, ..head.header.clone() };
     signed(authority, header, canonical(&head.section))
 }
 

@@ -6,6 +6,8 @@ use tfplug::{
     Attribute, Diagnostic, Diagnostics, EphemeralResource, Failure, OpenRequest, Opened, Path, Schema, Value,
 };
 
+use super::unopened;
+use crate::keys::Keys;
 use crate::resources::reading::Reading;
 use crate::resources::trust::{MAX_GENERATION, read_trust, trust_type};
 use crate::session::SessionSlot;
@@ -90,7 +92,11 @@ impl EphemeralResource for HostEnrollment {
             }
             return Err(problems.into());
         };
-        let authority = self.sessions.session()?.authority(&trust.name, trust.generations)?;
+        let session = self.sessions.session()?;
+        if matches!(session.keys(), Keys::Reader(_)) {
+            return Ok(unopened(self.type_name(), config));
+        }
+        let authority = session.authority(&trust.name, trust.generations)?;
         let found = authority.trust().operator;
         if found.as_str() != trust.operator {
             return Err(Diagnostic::error(

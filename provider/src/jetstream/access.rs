@@ -11,6 +11,9 @@ use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::api::{CREATE_PREFIX, Caller, JetStreamApi};
 use super::listing::Listings;
+use super::monitored::{Monitored, monitored};
+use crate::claims::ClaimsWriter;
+use crate::keys::{Keys, account_of, account_only, reader_only};
 use crate::resources::natural_id::AccountId;
 use crate::session::SessionSlot;
 
@@ -21,42 +24,74 @@ const CREATES_AT_ONCE: usize = 16;
 /// The way to JetStream for every resource of a process.
 pub struct JetStreamAccess {
     sessions: SessionSlot,
-    apis: Mutex<BTreeMap<AccountId, Arc<OnceCell<JetStreamApi>>>>,
+    claims: Arc<ClaimsWriter>,
+    ways: Mutex<BTreeMap<AccountId, Arc<OnceCell<Way>>>>,
     listings: Listings,
     creates: Semaphore,
+}
+
+/// How an account's JetStream is seen.
+#[derive(Clone)]
+pub enum Way {
+    /// From inside the account.
+    Api(JetStreamApi),
+    /// From outside, as servers tell of themselves; nothing can be changed.
+    Monitor(Arc<Monitored>),
 }
 
 impl JetStreamAccess {
     /// Dials nobody yet.
     #[must_use]
-    pub fn new(sessions: SessionSlot) -> Arc<JetStreamAccess> {
+    pub fn new(sessions: SessionSlot, claims: Arc<ClaimsWriter>) -> Arc<JetStreamAccess> {
         Arc::new(JetStreamAccess {
             sessions,
-            apis: Mutex::default(),
+            claims,
+            ways: Mutex::default(),
             listings: Listings::default(),
             creates: Semaphore::new(CREATES_AT_ONCE),
         })
     }
 
+    /// The way to `account`, by what this process holds; found once.
+    ///
+    /// # Errors
+    /// When the keys lead to no account, or not to this one, or no host lets us in.
+    pub async fn way(&self, account: &AccountId) -> Result<Way, Diagnostic> {
+        let cell = Arc::clone(self.ways.lock().await.entry(account.clone()).or_default());
+        cell.get_or_try_init(|| self.find_way(account)).await.cloned()
+    }
+
     /// The API of `account`, as an administrator minted in memory; connected once.
     ///
     /// # Errors
-    /// When there is no root key or no host lets the administrator in.
+    /// As [`JetStreamAccess::way`]; also when this process may only look.
     pub async fn api(&self, account: &AccountId) -> Result<JetStreamApi, Diagnostic> {
-        let cell = Arc::clone(self.apis.lock().await.entry(account.clone()).or_default());
-        cell.get_or_try_init(|| self.connect(account)).await.cloned()
+        match self.way(account).await? {
+            Way::Api(api) => Ok(api),
+            Way::Monitor(_) => Err(reader_only()),
+        }
     }
 
-    async fn connect(&self, account: &AccountId) -> Result<JetStreamApi, Diagnostic> {
+    async fn find_way(&self, account: &AccountId) -> Result<Way, Diagnostic> {
+        if self.claims.is_reader()? {
+            return Ok(Way::Monitor(Arc::new(self.monitored(account).await?)));
+        }
         let door = Door { sessions: self.sessions.clone(), account: account.clone() };
         let tunnel = Mutex::new((0, door.tunnel().await?));
-        Ok(JetStreamApi::new(Arc::new(AccountCaller { door, tunnel })))
+        Ok(Way::Api(JetStreamApi::new(Arc::new(AccountCaller { door, tunnel }))))
+    }
+
+    /// What servers show of the account's streams; none when the claims know no such account.
+    async fn monitored(&self, id: &AccountId) -> Result<Monitored, Diagnostic> {
+        let Some(account) = self.claims.read(id).await? else { return Ok(Monitored::default()) };
+        let system = self.claims.system(&id.authority).await?;
+        monitored(&system, &account.claims.key).await
     }
 
     /// Forgets the connection of an account, so that the next call makes a new one: what its administrator may do, or
     /// whether it exists, has changed.
     pub async fn reconnect(&self, account: &AccountId) {
-        self.apis.lock().await.remove(account);
+        self.ways.lock().await.remove(account);
     }
 
     /// What the accounts' streams looked like when first asked for.
@@ -79,8 +114,15 @@ struct Door {
 
 impl Door {
     async fn tunnel(&self) -> Result<Tunnel, Diagnostic> {
-        let system = self.sessions.session()?.system(&self.account.authority).await?;
-        system.account_tunnel(&self.account.account).await
+        let session = self.sessions.session()?;
+        match session.keys() {
+            Keys::Account(key) if account_of(key) == self.account => session.account_key_tunnel(key).await,
+            Keys::Account(key) => Err(account_only(key)),
+            Keys::Root(_) | Keys::Reader(_) | Keys::Unknown | Keys::Missing => {
+                let system = session.system(&self.account.authority).await?;
+                system.account_tunnel(&self.account.account).await
+            }
+        }
     }
 }
 

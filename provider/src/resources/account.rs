@@ -47,8 +47,9 @@ impl AccountResource {
         let (declared, id) = whole(planned)?;
         let work = async {
             let system = self.claims.system(&id.authority).await?;
-            let key = system.authority.account_key(&id.account);
-            let edit = edit(&system.authority, &declared, &id);
+            let authority = system.authority()?;
+            let key = authority.account_key(&id.account);
+            let edit = edit(authority, &declared, &id);
             Ok::<_, Diagnostic>((key, self.claims.write(&id.authority, edit).await?))
         };
         let (key, diagnostics) =

@@ -11,7 +11,8 @@ use tfplug::{
 
 use super::reading::Reading;
 use super::trust::{self, GENERATIONS, trust_type, trust_value};
-use crate::session::{KeyState, SessionSlot};
+use crate::keys::Keys;
+use crate::session::SessionSlot;
 
 /// The resource.
 #[derive(Debug)]
@@ -37,9 +38,9 @@ impl AuthorityResource {
             return if problems.has_errors() { Err(problems) } else { Ok(None) };
         };
         let session = self.sessions.session()?;
-        match session.root_key() {
-            KeyState::Known(_) => Ok(Some(session.authority(&name, generations)?.trust())),
-            KeyState::Unknown | KeyState::Missing => Ok(None),
+        match session.keys() {
+            Keys::Root(_) => Ok(Some(session.authority(&name, generations)?.trust())),
+            Keys::Account(_) | Keys::Reader(_) | Keys::Unknown | Keys::Missing => Ok(None),
         }
     }
 
@@ -88,6 +89,31 @@ fn wrong_root_key(prior: &Value, trust: &Trust) -> Option<Diagnostic> {
         )
         .at(Path::root("name")),
     )
+}
+
+/// What is wrong with generations that go down, or up by more than one: only two that follow each other overlap.
+fn generation_problems(prior: &Value, planned: &Value) -> Diagnostics {
+    let path = Path::root("generations");
+    let mut reading = Reading::new();
+    let before = trust::generations(prior.attr("generations"), &path, &mut reading);
+    let after = trust::generations(planned.attr("generations"), &path, &mut reading);
+    let Some((before, after)) = before.zip(after) else { return Diagnostics::new() };
+    let pairs = trust::counts(before).into_iter().zip(trust::counts(after));
+    let problem = |(name, (before, after)): (&str, (u32, u32))| {
+        let detail = if after < before {
+            format!("It was {before} and would be {after}. A key that was given up is not used again.")
+        } else if after - before > 1 {
+            format!(
+                "It was {before} and would be {after}. Each generation is trusted together with the one before it only: \
+                 apply {} first.",
+                before + 1
+            )
+        } else {
+            return None;
+        };
+        Some(Diagnostic::error("Generations count up one by one", detail).at(path.attr(name)))
+    };
+    GENERATIONS.into_iter().zip(pairs).filter_map(problem).collect()
 }
 
 #[async_trait]
@@ -159,6 +185,9 @@ impl Resource for AuthorityResource {
             return response;
         }
         response.planned.set_attr("id", name);
+        if let Some(prior) = &prior {
+            response.diagnostics.extend(generation_problems(prior, &response.planned));
+        }
         match self.trust(&response.planned) {
             Err(problems) => response.diagnostics.extend(problems),
             Ok(Some(trust)) => {

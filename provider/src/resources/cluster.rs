@@ -9,8 +9,10 @@ mod server_config;
 
 pub(in crate::resources) use block::read_rollout;
 pub(in crate::resources) use conduct::{findings, new_lineage, pasts, replace_heads};
-pub(in crate::resources) use look::{Look, look_at, texts, unanswered};
+pub(in crate::resources) use look::{Look, card, look_at, texts, unanswered};
 pub(in crate::resources) use schema::{deletion_protection, observations, rollout};
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tfplug::{
@@ -25,22 +27,23 @@ use self::schema::TIMEOUTS;
 use super::members::member_value;
 use super::reading::Reading;
 use super::trust::TrustRef;
+use crate::claims::ClaimsWriter;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
 use crate::timeouts::{Operation, Timeouts};
 use crate::topology::{Cluster, cluster_problems, member, revision};
 
 /// The resource.
-#[derive(Debug)]
 pub struct ClusterResource {
     sessions: SessionSlot,
+    claims: Arc<ClaimsWriter>,
 }
 
 impl ClusterResource {
-    /// One that asks `sessions` for keys and connections.
+    /// One that asks `sessions` for keys and connections, over this writer of claims.
     #[must_use]
-    pub fn new(sessions: SessionSlot) -> Self {
-        Self { sessions }
+    pub fn new(sessions: SessionSlot, claims: Arc<ClaimsWriter>) -> Self {
+        Self { sessions, claims }
     }
 
     /// Brings about what `planned` declares; the state afterwards.
@@ -49,7 +52,7 @@ impl ClusterResource {
         let session = self.sessions.session()?;
         let conduct =
             Conduct { session: &session, trust: &trust, cluster: &cluster, declared: &declared, bounds };
-        let findings = conduct.run().await?;
+        let findings = conduct.run(&self.claims).await?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
             state.set_attr("findings", findings);

@@ -17,7 +17,7 @@ use tfplug::{
 use self::block::Declared;
 use super::natural_id::StreamId;
 use crate::jetstream::settings::{is_protected, owner};
-use crate::jetstream::{ApiError, JetStreamAccess, JetStreamApi, StreamInfo};
+use crate::jetstream::{ApiError, JetStreamAccess, JetStreamApi, StreamInfo, Way};
 use crate::timeouts::{Operation, Timeouts};
 
 /// How long operations may take when the block does not say.
@@ -42,7 +42,10 @@ impl StreamResource {
     /// The stream as the account's listing shows it; `None` when the server says there is none. That it is not listed
     /// says nothing: a listing leaves out streams whose leader does not answer.
     async fn find(&self, id: &StreamId) -> Result<Option<StreamInfo>, Diagnostic> {
-        let api = self.access.api(&id.account).await?;
+        let api = match self.access.way(&id.account).await? {
+            Way::Api(api) => api,
+            Way::Monitor(seen) => return seen.find(&id.stream),
+        };
         let listing = self.access.listings().read(&id.account.to_string(), &api).await;
         let listed = listing.map(|listing| listing.get(&id.stream).cloned());
         let found = match listed {

@@ -69,12 +69,17 @@ pub fn generations(value: &Value, path: &Path, reading: &mut Reading) -> Option<
     })
 }
 
+/// The counts, in the order of [`GENERATIONS`].
+#[must_use]
+pub fn counts(generations: Generations) -> [u32; 5] {
+    let Generations { operator_signing, account_signing, fleet_ca, host_ca, document } = generations;
+    [operator_signing, account_signing, fleet_ca, host_ca, document]
+}
+
 /// The object.
 #[must_use]
 pub fn trust_value(trust: &Trust) -> Value {
-    let Generations { operator_signing, account_signing, fleet_ca, host_ca, document } = trust.generations;
-    let generations = [operator_signing, account_signing, fleet_ca, host_ca, document];
-    let generations = GENERATIONS.into_iter().zip(generations.map(Value::from));
+    let generations = GENERATIONS.into_iter().zip(counts(trust.generations).map(Value::from));
     Value::object([
         ("name", Value::from(trust.authority.as_str())),
         ("operator", trust.operator.as_str().into()),

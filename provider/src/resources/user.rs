@@ -36,7 +36,7 @@ impl UserResource {
         let Declared { generation, template, .. } = declared;
         let account = &id.account;
         let system = self.claims.system(&account.authority).await?;
-        let scope = system.authority.user_scope(&account.account, &id.user, generation, template);
+        let scope = system.authority()?.user_scope(&account.account, &id.user, generation, template);
         let state = planned.clone().with("id", id.to_string());
         let (user, whose) = (id.user.clone(), account.clone());
         let edit = Edit::new(account.account.clone(), move |current| {

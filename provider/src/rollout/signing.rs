@@ -29,7 +29,7 @@ pub fn sign<T: Section>(
     let Addressee { host, claim_id, owner, writer } = to;
     let body = canonical(body);
     let content = ContentHash::of(&body);
-    let document_key = authority.generations().document;
+    let document_key = authority.generations().previous().document;
     let is_same = |head: &SectionHeader| {
         head.content == content
             && head.owner == owner

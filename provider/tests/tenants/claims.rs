@@ -6,7 +6,8 @@ use identity::{AccountLimits, AuthorityName};
 use nats_agent_api::server::{Method, ServiceError};
 use serde_json::json;
 use terraform_provider_nats::claims::{Account, ClaimsWriter, Edit, Wanted};
-use terraform_provider_nats::session::{RootKeyInput, Session, SessionSlot, Settings};
+use terraform_provider_nats::keys::Keys;
+use terraform_provider_nats::session::{Session, SessionSlot, Settings};
 use tfplug::{Diagnostic, Severity, Stop};
 
 use crate::rig::{ROOT, Rig};
@@ -15,8 +16,8 @@ use crate::rig::{ROOT, Rig};
 async fn write(rig: &Rig, connections: u64) -> Result<Vec<Diagnostic>, Diagnostic> {
     let sessions = SessionSlot::new();
     let agents = rig.agents.iter().map(|agent| agent.address().parse().unwrap()).collect();
-    let root_key = RootKeyInput::Known(ROOT.parse().unwrap());
-    sessions.fill(Session::new(Settings { root_key, agents, agents_unknown: false }, Stop::new()));
+    let keys = Keys::Root(ROOT.parse().unwrap());
+    sessions.fill(Session::new(Settings { keys, agents, agents_unknown: false }, Stop::new()));
     let limits = AccountLimits { connections: Some(connections), ..AccountLimits::unlimited() };
     let claims = rig.authority.account_claims("orders".parse().unwrap(), limits);
     let account = Account { claims, declared: json!({}) };

@@ -7,6 +7,7 @@ mod accounts;
 mod claims;
 mod credentials;
 mod jetstream;
+mod lesser_keys;
 mod real_server;
 mod rig;
 mod streams;

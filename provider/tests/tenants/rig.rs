@@ -16,7 +16,7 @@ pub(crate) const ROOT: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 pub(crate) struct Rig {
     pub(crate) authority: Authority,
     pub(crate) agents: Vec<FakeAgent>,
-    addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Rig {
@@ -95,10 +95,14 @@ impl Rig {
 
 /// A new provider process that knows `agents`.
 pub(crate) async fn process(agents: &[String]) -> Harness {
+    process_with(agents, "root_key", ROOT).await
+}
+
+/// The same with another key.
+pub(crate) async fn process_with(agents: &[String], attribute: &'static str, key: &str) -> Harness {
     let harness = Harness::new(NatsProvider::without_environment()).await.unwrap();
     let agents = Value::list(agents.iter().map(|agent| agent.as_str().into()));
-    let block = Value::object([("root_key", ROOT.into()), ("agents", agents)]);
-    harness.configure(block).await.unwrap();
+    harness.configure(Value::object([(attribute, key.into()), ("agents", agents)])).await.unwrap();
     harness
 }
 

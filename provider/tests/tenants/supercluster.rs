@@ -5,7 +5,8 @@ use std::sync::Arc;
 use host_state::report::MeshRow;
 use serde_json::{Value as Json, json};
 use terraform_provider_nats::data_sources::supercluster::Supercluster;
-use terraform_provider_nats::session::{RootKeyInput, Session, SessionSlot, Settings};
+use terraform_provider_nats::keys::Keys;
+use terraform_provider_nats::session::{Session, SessionSlot, Settings};
 use tfplug::{DataSource, DataSourceRequest, Severity, Stop, Value};
 
 use crate::rig::{ROOT, Rig, block, lonely};
@@ -18,8 +19,7 @@ async fn nobody_answering_is_a_warning_and_not_healthy() {
     assert_eq!(state.attr("problems").elements().count(), 1);
     let sessions = SessionSlot::new();
     let agents = vec!["127.0.0.1:1".parse().unwrap()];
-    let settings =
-        Settings { root_key: RootKeyInput::Known(ROOT.parse().unwrap()), agents, agents_unknown: false };
+    let settings = Settings { keys: Keys::Root(ROOT.parse().unwrap()), agents, agents_unknown: false };
     sessions.fill(Session::new(settings, Stop::new()));
     let read =
         Supercluster::new(sessions).read(DataSourceRequest { config, stop: Stop::new() }).await.unwrap();

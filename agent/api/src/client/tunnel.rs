@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use super::CallError;
 use crate::convert;
-use crate::order::{NO_RESPONDERS, TunnelCall, TunnelReply, TunnelRequest, TunnelResponse};
+use crate::order::{NO_RESPONDERS, TunnelCall, TunnelLogin, TunnelReply, TunnelRequest, TunnelResponse};
 use crate::wire;
 use crate::wire::agent_client::AgentClient as Wire;
 
@@ -117,24 +117,30 @@ impl Pending {
     }
 }
 
+/// Signs the nonce of a server.
+pub(super) type Sign<'a> = Box<dyn FnOnce(&[u8]) -> [u8; 64] + Send + 'a>;
+
+/// Opens a tunnel; `sign` is there for a user and absent for the agent's monitor.
 pub(super) async fn open(
     mut wire: Wire<Channel>,
     address: &str,
-    user_jwt: &str,
-    sign: impl FnOnce(&[u8]) -> [u8; 64] + Send,
+    login: TunnelLogin,
+    sign: Option<Sign<'_>>,
     timeout: Duration,
 ) -> Result<Tunnel, OpenError> {
     let (requests, stream) = mpsc::channel(QUEUE);
     let late = || CallError::Timeout { address: address.to_owned(), method: "Tunnel" };
     let opening = async {
-        push(&requests, address, TunnelRequest::Open { user_jwt: user_jwt.to_owned() }).await?;
+        push(&requests, address, TunnelRequest::Open(login)).await?;
         let responses = wire.tunnel(ReceiverStream::new(stream)).await;
         let responses = responses.map_err(|status| CallError::from_status(address, "Tunnel", status))?;
         let mut responses = responses.into_inner();
-        let TunnelResponse::Nonce(nonce) = next(&mut responses, address).await? else {
-            return Err(OpenError::Order { address: address.to_owned() });
-        };
-        push(&requests, address, TunnelRequest::Signature(sign(&nonce))).await?;
+        if let Some(sign) = sign {
+            let TunnelResponse::Nonce(nonce) = next(&mut responses, address).await? else {
+                return Err(OpenError::Order { address: address.to_owned() });
+            };
+            push(&requests, address, TunnelRequest::Signature(sign(&nonce))).await?;
+        }
         let TunnelResponse::Opened { server_name, max_payload } = next(&mut responses, address).await? else {
             return Err(OpenError::Order { address: address.to_owned() });
         };

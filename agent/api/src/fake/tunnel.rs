@@ -8,7 +8,7 @@ use identity::UserPublicKey;
 use tokio::sync::mpsc;
 
 use super::Shared;
-use crate::order::{NO_RESPONDERS, TunnelCall, TunnelReply, TunnelRequest, TunnelResponse};
+use crate::order::{NO_RESPONDERS, TunnelCall, TunnelLogin, TunnelReply, TunnelRequest, TunnelResponse};
 use crate::server::ServiceError;
 
 /// What every fake asks to be signed.
@@ -22,14 +22,9 @@ pub(super) async fn serve(
     mut requests: mpsc::Receiver<TunnelRequest>,
     responses: mpsc::Sender<TunnelResponse>,
 ) -> Result<(), ServiceError> {
-    let order = || ServiceError::Invalid("a tunnel opens with a user, then a signature".to_owned());
-    let Some(TunnelRequest::Open { user_jwt }) = requests.recv().await else { return Err(order()) };
-    let user =
-        subject(&user_jwt).ok_or_else(|| ServiceError::Invalid("the user JWT cannot be read".to_owned()))?;
-    say(&responses, TunnelResponse::Nonce(NONCE.to_vec())).await;
-    let Some(TunnelRequest::Signature(signature)) = requests.recv().await else { return Err(order()) };
-    if !user.verify(NONCE, &signature) {
-        return Err(ServiceError::Denied("nats-server refused the user: authorization violation".to_owned()));
+    let Some(TunnelRequest::Open(login)) = requests.recv().await else { return Err(order()) };
+    if let TunnelLogin::User { jwt } = login {
+        log_in(&jwt, &mut requests, &responses).await?;
     }
     say(&responses, TunnelResponse::Opened { server_name, max_payload: MAX_PAYLOAD }).await;
     while let Some(request) = requests.recv().await {
@@ -51,6 +46,25 @@ pub(super) async fn serve(
         });
     }
     Ok(())
+}
+
+fn order() -> ServiceError {
+    ServiceError::Invalid("a tunnel opens with a user, then a signature".to_owned())
+}
+
+/// Has the user of `jwt` sign the nonce.
+async fn log_in(
+    jwt: &str,
+    requests: &mut mpsc::Receiver<TunnelRequest>,
+    responses: &mpsc::Sender<TunnelResponse>,
+) -> Result<(), ServiceError> {
+    let user = subject(jwt).ok_or_else(|| ServiceError::Invalid("the user JWT cannot be read".to_owned()))?;
+    say(responses, TunnelResponse::Nonce(NONCE.to_vec())).await;
+    let Some(TunnelRequest::Signature(signature)) = requests.recv().await else { return Err(order()) };
+    if user.verify(NONCE, &signature) {
+        return Ok(());
+    }
+    Err(ServiceError::Denied("nats-server refused the user: authorization violation".to_owned()))
 }
 
 async fn say(responses: &mpsc::Sender<TunnelResponse>, response: TunnelResponse) {

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::Authority;
 use crate::certificates::{
-    self, CertificatePem, ClientCertificateError, ClientIdentity, HostNames, IssueError, LeafPem, Role,
+    self, CallerPem, CertificatePem, ClientCertificateError, ClientIdentity, HostNames, IssueError, LeafPem,
+    Role,
 };
 use crate::derivation::{Purpose, p256_from};
 use crate::enrollment::{Enrollment, EnrollmentToken};
@@ -31,6 +32,22 @@ impl Authority {
     ) -> Result<ClientIdentity, ClientCertificateError> {
         let key = p256_from(&Hkdf::<Sha256>::new(Some(b"nats-client/v1"), seed.as_ref()), "nats-client/v1");
         certificates::client_certificate(&self.fleet, &self.name, role, &key, now, validity)
+    }
+
+    /// The same with everything that asking agents takes, as one text.
+    ///
+    /// # Errors
+    /// As [`Authority::client_certificate`].
+    pub fn caller_pem(
+        &self,
+        role: &Role,
+        seed: &Zeroizing<[u8; 32]>,
+        now: OffsetDateTime,
+        validity: Duration,
+    ) -> Result<CallerPem, ClientCertificateError> {
+        let client = self.client_certificate(role, seed, now, validity)?;
+        let host_ca = self.trust().host_ca_bundle();
+        Ok(CallerPem::new(client, host_ca).expect("the certificate just made carries its role"))
     }
 
     /// The issuer certificate of a host, for the key it made.

@@ -8,7 +8,7 @@ use super::Authority;
 use crate::derivation::Purpose;
 use crate::jwt::Jwt;
 use crate::names::{AccountName, HostName, UserName};
-use crate::nkey::{Nkey, NkeyKind, UserPublicKey};
+use crate::nkey::{AccountPublicKey, Nkey, NkeyKind, UserPublicKey};
 use crate::users::{AdminPurpose, AdminUser, Credentials, Permissions, Subject, user_jwt};
 
 /// Longest life of a user made by [`Authority::admin_user`], in minutes.
@@ -42,8 +42,10 @@ impl Authority {
             now,
             expires: Some(expires),
         };
-        let signer =
-            self.nkey(NkeyKind::Account, &Purpose::SystemAccountSigning(self.generations.account_signing));
+        let signer = self.nkey(
+            NkeyKind::Account,
+            &Purpose::SystemAccountSigning(self.generations.previous().account_signing),
+        );
         user_jwt(subject, Some(Permissions::system_user()), &signer)
     }
 
@@ -63,8 +65,10 @@ impl Authority {
             now,
             expires: Some(expires),
         };
-        let signer =
-            self.nkey(NkeyKind::Account, &Purpose::ProbeAccountSigning(self.generations.account_signing));
+        let signer = self.nkey(
+            NkeyKind::Account,
+            &Purpose::ProbeAccountSigning(self.generations.previous().account_signing),
+        );
         user_jwt(subject, Some(Permissions::probe_user()), &signer)
     }
 
@@ -97,9 +101,7 @@ impl Authority {
         expires: Option<OffsetDateTime>,
     ) -> Jwt {
         let signer = self.nkey(NkeyKind::Account, &Purpose::UserScope(account, user, generation));
-        let subject =
-            Subject { name: user.to_string(), key, account: &self.account_key(account), now, expires };
-        user_jwt(subject, None, &signer)
+        scoped_user_jwt(user, key, &self.account_key(account), &signer, now, expires)
     }
 
     /// A user for minutes, to be held in memory. `seed` must be random and used once.
@@ -113,30 +115,55 @@ impl Authority {
         now: OffsetDateTime,
         minutes: u32,
     ) -> Result<AdminUser, AdminUserError> {
-        if !(1..=MAX_ADMIN_MINUTES).contains(&minutes) {
-            return Err(AdminUserError::Minutes(minutes));
-        }
-        let expires =
-            now.checked_add(time::Duration::minutes(i64::from(minutes))).ok_or(AdminUserError::Calendar)?;
-        let generation = self.generations.account_signing;
+        // The key before the newest, which servers know before, during and after its rotation.
+        let generation = self.generations.previous().account_signing;
         let (account, signing) = match purpose {
-            AdminPurpose::JetStream(account) => {
-                (self.account_key(account), Purpose::AccountSigning(account, generation))
+            AdminPurpose::JetStream(account, generation) => {
+                (self.account_key(account), Purpose::AccountSigning(account, *generation))
             }
             AdminPurpose::SystemMonitor | AdminPurpose::SystemClaims | AdminPurpose::SystemOperations => {
                 (self.system_account.clone(), Purpose::SystemAccountSigning(generation))
             }
         };
-        let key = Nkey::from_seed_bytes(NkeyKind::User, seed);
-        let subject = Subject {
-            name: "terraform-provider-nats".to_owned(),
-            key: &key.user(),
-            account: &account,
-            now,
-            expires: Some(expires),
-        };
-        let jwt =
-            user_jwt(subject, Some(Permissions::admin(purpose)), &self.nkey(NkeyKind::Account, &signing));
-        Ok(AdminUser::new(jwt, expires, key))
+        let signer = self.nkey(NkeyKind::Account, &signing);
+        short_lived_user(purpose, &account, &signer, seed, now, minutes)
     }
+}
+
+/// JWT of a user within the scope that `signer` is the key of.
+pub(crate) fn scoped_user_jwt(
+    user: &UserName,
+    key: &UserPublicKey,
+    account: &AccountPublicKey,
+    signer: &Nkey,
+    now: OffsetDateTime,
+    expires: Option<OffsetDateTime>,
+) -> Jwt {
+    user_jwt(Subject { name: user.to_string(), key, account, now, expires }, None, signer)
+}
+
+/// As [`Authority::admin_user`], by whoever holds a signing key of `account`.
+pub(crate) fn short_lived_user(
+    purpose: &AdminPurpose,
+    account: &AccountPublicKey,
+    signer: &Nkey,
+    seed: &Zeroizing<[u8; 32]>,
+    now: OffsetDateTime,
+    minutes: u32,
+) -> Result<AdminUser, AdminUserError> {
+    if !(1..=MAX_ADMIN_MINUTES).contains(&minutes) {
+        return Err(AdminUserError::Minutes(minutes));
+    }
+    let expires =
+        now.checked_add(time::Duration::minutes(i64::from(minutes))).ok_or(AdminUserError::Calendar)?;
+    let key = Nkey::from_seed_bytes(NkeyKind::User, seed);
+    let subject = Subject {
+        name: "terraform-provider-nats".to_owned(),
+        key: &key.user(),
+        account,
+        now,
+        expires: Some(expires),
+    };
+    let jwt = user_jwt(subject, Some(Permissions::admin(purpose)), signer);
+    Ok(AdminUser::new(jwt, expires, key))
 }

@@ -84,7 +84,7 @@ fn a_host_may_ask_and_push_claims_and_no_more() {
 #[test]
 fn short_lived_users_are_short_lived_and_narrow() {
     let orders = "orders".parse().unwrap();
-    let user = acme().admin_user(&AdminPurpose::JetStream(orders), &seed(8), NOW, 5).unwrap();
+    let user = acme().admin_user(&AdminPurpose::JetStream(orders, 1), &seed(8), NOW, 5).unwrap();
     assert_eq!(user.expires, NOW + time::Duration::minutes(5));
     assert_eq!(claims(&user.jwt)["exp"], user.expires.unix_timestamp());
     assert_eq!(allowed(&user.jwt, "pub"), ["$JS.ACK.>", "$JS.API.>"]);

@@ -2,9 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use identity::{Credentials, Generations, role_of};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use identity::{AccountKey, CallerPem, Credentials, Generations};
 
 use super::*;
 
@@ -29,20 +27,28 @@ fn roles_are_those_of_people() {
     assert!(role("account:a/b").is_err());
 }
 
+fn keys(users: &[&str]) -> AccountKeyArgs {
+    let include_user = users.iter().map(|user| user.parse().unwrap()).collect();
+    AccountKeyArgs { signing_generation: 2, include_user }
+}
+
 #[test]
-fn a_certificate_and_its_key_are_one_pem_text() {
-    let now = OffsetDateTime::now_utc();
-    let seed = Zeroizing::new([5; 32]);
-    let text =
-        certificate(&authority(), &Role::Reader, &seed, now, Expiry::After(Duration::from_secs(60))).unwrap();
-    let leaf = CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
-    assert_eq!(role_of(&leaf).unwrap(), ("acme".parse().unwrap(), Role::Reader));
-    let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).unwrap();
-    let again = authority().client_certificate(&Role::Reader, &seed, now, Duration::from_secs(60)).unwrap();
-    assert_eq!(key.secret_pkcs8_der(), again.key.as_slice());
-    assert!(text.lines().all(|line| line.len() <= 64));
-    let endless = certificate(&authority(), &Role::Reader, &seed, now, Expiry::Never).unwrap_err();
+fn a_role_gets_one_text_that_reads_back() {
+    let (now, seed) = (OffsetDateTime::now_utc(), Zeroizing::new([5; 32]));
+    let minute = Expiry::After(Duration::from_secs(60));
+    let text = role_text(&authority(), &Role::Reader, &keys(&[]), &seed, now, minute).unwrap();
+    let reader: CallerPem = text.parse().unwrap();
+    assert_eq!((reader.authority().as_str(), reader.role()), ("acme", &Role::Reader));
+    let orders = Role::Account("orders".parse().unwrap());
+    let text = role_text(&authority(), &orders, &keys(&["service", "worker:3"]), &seed, now, minute).unwrap();
+    let key: AccountKey = text.parse().unwrap();
+    let generation = |user: &str| key.user_generation(&user.parse().unwrap());
+    assert_eq!((key.generation(), generation("service"), generation("worker")), (2, Some(1), Some(3)));
+    let endless = role_text(&authority(), &Role::Reader, &keys(&[]), &seed, now, Expiry::Never).unwrap_err();
     assert_eq!(endless.to_string(), "a client certificate ends: say `--expires` with a duration");
+    let misplaced = role_text(&authority(), &Role::Reader, &keys(&["a"]), &seed, now, minute).unwrap_err();
+    assert_eq!(misplaced.to_string(), "`--include-user` goes with `--role account:NAME`");
+    assert!("a:0".parse::<UserKey>().is_err() && "a b".parse::<UserKey>().is_err());
 }
 
 #[test]

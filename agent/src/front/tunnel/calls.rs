@@ -15,15 +15,25 @@ struct InFlight {
     deadline: Instant,
 }
 
+/// Which subjects a tunnel carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Any: the server knows what the user may.
+    User,
+    /// Those that ask servers about themselves.
+    Monitoring,
+}
+
 /// See the module's text.
 pub(super) struct Calls {
     in_flight: BTreeMap<u64, InFlight>,
     max_payload: u64,
+    reach: Reach,
 }
 
 impl Calls {
-    pub(super) fn new(max_payload: u64) -> Calls {
-        Calls { in_flight: BTreeMap::new(), max_payload }
+    pub(super) fn new(max_payload: u64, reach: Reach) -> Calls {
+        Calls { in_flight: BTreeMap::new(), max_payload, reach }
     }
 
     /// Takes a call in, before it is sent.
@@ -38,6 +48,9 @@ impl Calls {
         }
         if !is_publishable(subject) {
             return Err(CallError::Invalid("its subject is not one that can be published to"));
+        }
+        if self.reach == Reach::Monitoring && !identity::is_monitoring(subject) {
+            return Err(CallError::PermissionsViolation);
         }
         if !(1..=MAX_REPLIES).contains(max_replies) {
             return Err(CallError::Invalid("it waits for no reply, or for more than 4096"));
@@ -172,7 +185,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_ends_with_its_reply_and_anything_with_its_time() {
-        let mut calls = Calls::new(8);
+        let mut calls = Calls::new(8, Reach::User);
         calls.begin(&call(1, 1)).unwrap();
         calls.begin(&call(2, 3)).unwrap();
         calls.begin(&call(3, 1)).unwrap();
@@ -187,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_cannot_succeed_end_at_once() {
-        let mut calls = Calls::new(8);
+        let mut calls = Calls::new(8, Reach::User);
         calls.begin(&call(1, 1)).unwrap();
         let nobody = message(Some(StatusCode::NO_RESPONDERS));
         let error = Some(CallError::NoResponders);
@@ -199,8 +212,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_monitor_reaches_what_servers_tell_of_themselves_and_nothing_else() {
+        let mut calls = Calls::new(8, Reach::Monitoring);
+        let refused = ["orders.new", "$JS.API.STREAM.DELETE.S", "$SYS.REQ.CLAIMS.UPDATE"]
+            .into_iter()
+            .chain(["$SYS.REQ.SERVER.PING.RELOAD", "$SYS.REQ.SERVER.NA.KICK", "$SYS.REQ.SERVER.PING.VARZ.x"]);
+        for subject in refused {
+            let wrong = TunnelCall { subject: subject.to_owned(), ..call(1, 1) };
+            assert_eq!(calls.begin(&wrong), Err(CallError::PermissionsViolation), "{subject}");
+        }
+        for (id, subject) in ["$SYS.REQ.SERVER.PING.JSZ", "$SYS.REQ.SERVER.NA.VARZ", "$SYS.REQ.SERVER.PING"]
+            .into_iter()
+            .enumerate()
+        {
+            let right = TunnelCall { subject: subject.to_owned(), ..call(id as u64, 1) };
+            assert_eq!(calls.begin(&right), Ok(()), "{subject}");
+        }
+    }
+
+    #[tokio::test]
     async fn bounds_hold() {
-        let mut calls = Calls::new(8);
+        let mut calls = Calls::new(8, Reach::User);
         let refused = |calls: &mut Calls, call: TunnelCall| calls.begin(&call).unwrap_err().to_string();
         let large = TunnelCall { payload: b"123456789".to_vec(), ..call(1, 1) };
         assert_eq!(refused(&mut calls, large), "maximum payload exceeded: 9 bytes, at most 8");

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use nats_agent_api::order::TunnelCall;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CallError, Target, TunnelError};
+use super::{CallError, Login, Target, TunnelError};
 use crate::front::server_tls;
 
 /// Longest time for connecting, the caller's signature included.
@@ -49,23 +49,29 @@ pub(super) struct Connection {
     events: mpsc::Receiver<Incoming>,
 }
 
-/// Begins to log in with `user_jwt`; nothing happens until `connected` is polled.
+/// Begins to log in; nothing happens until `connected` is polled.
 pub(super) fn connect(
     target: &Target,
-    user_jwt: String,
+    login: Login,
 ) -> Result<Connecting<impl Future<Output = Result<Connection, TunnelError>> + use<>>, TunnelError> {
     let tls = server_tls::verified(&target.host_ca_pem, target.address).map_err(TunnelError::Tls)?;
     let (nonce_sender, nonces) = mpsc::channel::<Nonce>(1);
     let (event_sender, events) = mpsc::channel(16);
     let options = ConnectOptions::with_auth_callback(move |nonce| {
-        let (nonce_sender, jwt) = (nonce_sender.clone(), user_jwt.clone());
+        let (nonce_sender, login) = (nonce_sender.clone(), login.clone());
         async move {
-            let gone = |()| async_nats::AuthError::new("the caller left");
-            let (signature, signed) = oneshot::channel();
-            nonce_sender.send(Nonce { nonce, signature }).await.map_err(|_| gone(()))?;
+            let (jwt, signature) = match login {
+                Login::Caller { user_jwt } => {
+                    let gone = |()| async_nats::AuthError::new("the caller left");
+                    let (signature, signed) = oneshot::channel();
+                    nonce_sender.send(Nonce { nonce, signature }).await.map_err(|_| gone(()))?;
+                    (user_jwt, signed.await.map_err(|_| gone(()))?)
+                }
+                Login::Monitor { user_jwt, user_key } => (user_jwt, user_key.sign(&nonce).to_vec()),
+            };
             let mut auth = async_nats::Auth::new();
             auth.jwt = Some(jwt);
-            auth.signature = Some(signed.await.map_err(|_| gone(()))?);
+            auth.signature = Some(signature);
             Ok(auth)
         }
     })

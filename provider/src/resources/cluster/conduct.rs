@@ -11,6 +11,7 @@ use tfplug::{Diagnostic, Diagnostics};
 use time::OffsetDateTime;
 
 use crate::agents::{HostEntry, System, random_bytes, same_operator};
+use crate::claims::ClaimsWriter;
 use crate::resources::trust::TrustRef;
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
@@ -48,8 +49,12 @@ impl Conduct<'_> {
     ///
     /// Guarantees: hosts that were told are in the old or the new configuration, each by its own agent. May be
     /// repeated; a crash half-way leaves hosts that the next run goes on with.
-    pub(super) async fn run(&self) -> Result<Vec<String>, Diagnostics> {
+    pub(super) async fn run(&self, claims: &ClaimsWriter) -> Result<Vec<String>, Diagnostics> {
         let hosts = self.join().await?;
+        if hosts.joined.values().any(|one| one.cluster().is_some()) {
+            self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
+            claims.keep_trusted(hosts.system.authority()?).await?;
+        }
         let reports: BTreeMap<HostName, Report> =
             hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.report.clone())).collect();
         if self.cluster.gateway {
@@ -65,7 +70,7 @@ impl Conduct<'_> {
     async fn join(&self) -> Result<Hosts, Diagnostics> {
         let Conduct { session, trust, cluster, .. } = *self;
         let authority = session.authority(&trust.name, trust.generations)?;
-        same_operator(&authority, &trust.operator)?;
+        same_operator(&authority.trust(), &trust.operator)?;
         let system = self.system(authority)?;
         let candidates = cluster
             .present()
@@ -77,14 +82,14 @@ impl Conduct<'_> {
         let what = self.owner();
         let trust = system.trust.clone();
         let joiner = Joiner {
-            authority: &system.authority,
+            authority: system.authority()?,
             trust: &trust,
             card: system.card(),
             agents: session.agents(),
             what: &what,
         };
         let joined = joiner.join_all(&candidates, self.bounds).await?;
-        let materials = materials(&system.authority, &trust, cluster, &joined)?;
+        let materials = materials(system.authority()?, &trust, cluster, &joined)?;
         Ok(Hosts { trust, system, joined, materials })
     }
 
@@ -96,9 +101,10 @@ impl Conduct<'_> {
     }
 
     /// Sections that differ from the ledgers'.
-    fn orders(&self, hosts: &Hosts, release: Option<&Release>) -> Orders {
+    fn orders(&self, hosts: &Hosts, release: Option<&Release>) -> Result<Orders, Diagnostic> {
         let sections = cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, release);
-        orders(self.session.writer(), &hosts.system.authority, &self.owner(), &hosts.joined, &sections)
+        let authority = hosts.system.authority()?;
+        Ok(orders(self.session.writer(), authority, &self.owner(), &hosts.joined, &sections))
     }
 
     pub(super) async fn lease(&self, hosts: &Hosts) -> Result<Lease, Diagnostic> {
@@ -107,7 +113,7 @@ impl Conduct<'_> {
         Lease::acquire(
             agents,
             declared,
-            &hosts.system.authority,
+            hosts.system.authority()?,
             self.session.lease_id()?,
             self.session.writer().to_owned(),
         )
@@ -117,7 +123,7 @@ impl Conduct<'_> {
     /// Stages what is new and leaves the roll to the gateway; what changed without the declaration (a renewed issuer)
     /// and drift are rolled here, because no gateway will be planned for them.
     async fn behind_gateway(&self, hosts: &Hosts) -> Result<(), Diagnostics> {
-        let orders = self.orders(hosts, None);
+        let orders = self.orders(hosts, None)?;
         let (mut staged, mut rolled) = (Orders::new(), Orders::new());
         for (host, joined) in &hosts.joined {
             let sections = orders.get(host).cloned().unwrap_or_default();
@@ -188,11 +194,11 @@ impl Conduct<'_> {
         let result = match course {
             Course::Form => self.form(hosts, &conductor, &release).await,
             Course::Resume { .. } => {
-                let orders = self.everyone(hosts, &release);
+                let orders = self.everyone(hosts, &release)?;
                 conductor.form(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
             }
             Course::Roll { .. } => {
-                let orders = self.everyone(hosts, &release);
+                let orders = self.everyone(hosts, &release)?;
                 conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
             }
         };
@@ -201,12 +207,12 @@ impl Conduct<'_> {
     }
 
     /// Orders for every host, empty where the ledger has it all: they are repaired.
-    fn everyone(&self, hosts: &Hosts, release: &Release) -> Orders {
-        let mut orders = self.orders(hosts, Some(release));
+    fn everyone(&self, hosts: &Hosts, release: &Release) -> Result<Orders, Diagnostic> {
+        let mut orders = self.orders(hosts, Some(release))?;
         for host in hosts.joined.keys() {
             orders.entry(host.clone()).or_default();
         }
-        orders
+        Ok(orders)
     }
 
     /// Stages everywhere, checks that all reach each other, then starts all together.
@@ -217,7 +223,7 @@ impl Conduct<'_> {
         release: &Release,
     ) -> Result<(), Diagnostics> {
         let what = self.owner();
-        let staged = self.orders(hosts, None);
+        let staged = self.orders(hosts, None)?;
         conductor.stage(&staged).await.map_err(|stopped| stopped.diagnostic(&what))?;
         let urls: BTreeMap<HostName, Vec<String>> = self
             .cluster
@@ -239,7 +245,8 @@ impl Conduct<'_> {
         }
         let sections =
             cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, Some(release));
-        let mut released = orders(self.session.writer(), &hosts.system.authority, &what, &joined, &sections);
+        let authority = hosts.system.authority()?;
+        let mut released = orders(self.session.writer(), authority, &what, &joined, &sections);
         for host in joined.keys() {
             released.entry(host.clone()).or_default();
         }

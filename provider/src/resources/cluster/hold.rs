@@ -21,7 +21,7 @@ impl Conduct<'_> {
     pub(super) async fn hold(&self) -> Result<Diagnostics, Diagnostics> {
         let Conduct { session, trust, cluster, .. } = *self;
         let authority = session.authority(&trust.name, trust.generations)?;
-        same_operator(&authority, &trust.operator)?;
+        same_operator(&authority.trust(), &trust.operator)?;
         let mut system = self.system(authority)?;
         let addresses =
             system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
@@ -42,9 +42,9 @@ impl Conduct<'_> {
             return still_run(cluster, &joined).map_or(Ok(warnings), |problem| Err(problem.into()));
         }
         let trust = system.trust.clone();
-        let materials = materials(&system.authority, &trust, cluster, &joined)?;
+        let materials = materials(system.authority()?, &trust, cluster, &joined)?;
         let sections = cluster_sections(cluster, &trust, self.declared, &materials, None);
-        let orders = orders(self.session.writer(), &system.authority, &self.owner(), &joined, &sections);
+        let orders = orders(self.session.writer(), system.authority()?, &self.owner(), &joined, &sections);
         system.hosts.retain(|host, _| joined.contains_key(host));
         if orders.is_empty() {
             return Ok(warnings);

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use host_state::plan::Impact;
 use host_state::report::{Report, RunStatus};
 use host_state::{SectionKind, chain};
-use identity::{Authority, HostName};
+use identity::HostName;
 use nats_agent_api::order::Observation;
 use nats_config::HostPort;
 use tfplug::value::decode_state;
@@ -17,12 +17,13 @@ use tfplug::{
 
 use super::block::{self, Declared, declared_json};
 use super::conduct::{findings, materials, orders, owner};
-use crate::agents::{IdentityCard, same_operator};
+use crate::agents::IdentityCard;
+use crate::keys::Keys;
 use crate::resources::natural_id::SystemId;
 use crate::resources::reading::Reading;
 use crate::resources::trust::{TrustRef, trust_value};
 use crate::rollout::join::Joined;
-use crate::session::{KeyState, Session};
+use crate::session::Session;
 use crate::topology::{Cluster, cluster_sections};
 
 /// How long a plan may spend on foretelling; it is a service, not a need.
@@ -78,21 +79,17 @@ fn drift_of(host: &HostName, report: &Report) -> Vec<String> {
     report.drift.iter().map(|drift| format!("{host}: {drift}")).collect()
 }
 
-/// Keys to look with; `Err` holds what is told instead.
-fn authority(session: &Session, trust: &TrustRef) -> Result<Authority, Diagnostics> {
-    match session.root_key() {
-        KeyState::Known(_) => {}
-        KeyState::Unknown | KeyState::Missing => {
-            return Err(Diagnostic::warning(
-                "The hosts were not looked at",
-                "Without the root key no agent answers, so drift is not known. State is kept as it is.",
-            )
-            .into());
-        }
-    }
-    let authority = session.authority(&trust.name, trust.generations)?;
-    same_operator(&authority, &trust.operator)?;
-    Ok(authority)
+/// Who this process is to the hosts that it looks at; `Err` holds what is told instead.
+pub(in crate::resources) fn card(session: &Session, trust: &TrustRef) -> Result<IdentityCard, Diagnostic> {
+    let without = match session.keys() {
+        Keys::Root(_) | Keys::Reader(_) => return session.card(trust),
+        Keys::Account(_) => "With `account_key`",
+        Keys::Unknown | Keys::Missing => "Without the root key",
+    };
+    Err(Diagnostic::warning(
+        "The hosts were not looked at",
+        format!("{without} no agent tells of its host, so drift is not known. State is kept as it is."),
+    ))
 }
 
 pub(super) async fn read(session: &Session, state: Value, private: PrivateState) -> ReadResponse {
@@ -101,9 +98,9 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     let (Some(trust), Some(cluster)) = (trust, cluster) else {
         return ReadResponse::unanswered(reading.into_problems());
     };
-    let card = match authority(session, &trust).and_then(|authority| Ok(IdentityCard::of(&authority)?)) {
+    let card = match card(session, &trust) {
         Ok(card) => card,
-        Err(problems) => return ReadResponse::unanswered(problems),
+        Err(problem) => return ReadResponse::unanswered(problem.into()),
     };
     let hosts: BTreeMap<HostName, HostPort> =
         cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
@@ -237,8 +234,9 @@ async fn foretell_within(
     cluster: &Cluster,
     declared: &serde_json::Value,
 ) -> Option<Diagnostics> {
-    let authority = authority(session, trust).ok()?;
-    let card = IdentityCard::of(&authority).ok()?;
+    // What is signed for a host cannot be made by who may only look, and so not be previewed.
+    let authority = session.authority(&trust.name, trust.generations).ok()?;
+    let card = session.card(trust).ok()?;
     let hosts: BTreeMap<HostName, HostPort> =
         cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
     let mut joined = BTreeMap::new();

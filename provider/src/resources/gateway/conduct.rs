@@ -13,9 +13,9 @@ use tfplug::{
     Diagnostic, Diagnostics, Failure, Imported, PrivateState, ReadOutcome, ReadResponse, Schema, Value,
 };
 
-use crate::agents::{HostEntry, IdentityCard, System, same_operator};
+use crate::agents::{HostEntry, System, same_operator};
 use crate::resources::cluster::{
-    Look, findings, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
+    Look, card, findings, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
 };
 use crate::resources::natural_id::SystemId;
 use crate::resources::trust::TrustRef;
@@ -26,7 +26,7 @@ use crate::rollout::progress::Bounds;
 use crate::rollout::reach::wait_reached;
 use crate::rollout::run::{Conductor, Orders};
 use crate::rollout::signing::{Addressee, sign};
-use crate::session::{KeyState, Session};
+use crate::session::Session;
 use crate::topology::{Gateway, gateway_section};
 
 /// A gateway to be brought about.
@@ -74,7 +74,7 @@ impl Conduct<'_> {
         let result = match course {
             Course::Form => self.form(&conductor, &release).await,
             Course::Resume { .. } => {
-                let orders = self.orders(&system, &joined, Some(&release));
+                let orders = self.orders(&system, &joined, Some(&release))?;
                 conductor.form(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
             }
             Course::Roll { .. } => self.roll(&conductor, &release).await,
@@ -87,7 +87,7 @@ impl Conduct<'_> {
 
     fn system(&self) -> Result<System, Diagnostic> {
         let authority = self.session.authority(&self.trust.name, self.trust.generations)?;
-        same_operator(&authority, &self.trust.operator)?;
+        same_operator(&authority.trust(), &self.trust.operator)?;
         let hosts = self.gateway.nodes().map(|(host, member, node)| {
             (host.clone(), HostEntry { cluster: member.cluster.to_string(), agent: node.agent.clone() })
         });
@@ -108,7 +108,7 @@ impl Conduct<'_> {
             .collect();
         let what = self.owner();
         let joiner = Joiner {
-            authority: &system.authority,
+            authority: system.authority()?,
             trust: &system.trust,
             card: system.card(),
             agents: self.session.agents(),
@@ -138,7 +138,7 @@ impl Conduct<'_> {
         Lease::acquire(
             agents,
             joined.len(),
-            &system.authority,
+            system.authority()?,
             self.session.lease_id()?,
             self.session.writer().to_owned(),
         )
@@ -151,7 +151,7 @@ impl Conduct<'_> {
         system: &System,
         joined: &BTreeMap<HostName, Joined>,
         release: Option<&Release>,
-    ) -> Orders {
+    ) -> Result<Orders, Diagnostic> {
         let pins: BTreeSet<Sha256Hex> =
             joined.values().filter_map(|one| one.keys.leaf_pin().parse::<Sha256Hex>().ok()).collect();
         let section = gateway_section(self.gateway, self.declared, &pins, release);
@@ -163,22 +163,24 @@ impl Conduct<'_> {
         system: &System,
         joined: &BTreeMap<HostName, Joined>,
         section: &GatewaySection,
-    ) -> Orders {
+    ) -> Result<Orders, Diagnostic> {
         let (owner, writer) = (self.owner(), self.session.writer());
-        joined
+        let authority = system.authority()?;
+        let orders = joined
             .iter()
             .map(|(host, one)| {
                 let to = Addressee { host, claim_id: &one.claim_id, owner: &owner, writer };
-                let signed = sign(&system.authority, to, one.head(SectionKind::Gateway), section);
+                let signed = sign(authority, to, one.head(SectionKind::Gateway), section);
                 (host.clone(), signed.into_iter().collect())
             })
-            .collect()
+            .collect();
+        Ok(orders)
     }
 
     /// Stages the gateway everywhere, waits until all reach each other, then releases all together.
     async fn form(&self, conductor: &Conductor<'_>, release: &Release) -> Result<(), Diagnostics> {
         let joined = self.stage(conductor, conductor.hosts.keys().cloned().collect()).await?;
-        let released = self.orders(conductor.system, &joined, Some(release));
+        let released = self.orders(conductor.system, &joined, Some(release))?;
         conductor.form(&released).await.map_err(|stopped| stopped.diagnostic(&self.owner()).into())
     }
 
@@ -191,7 +193,7 @@ impl Conduct<'_> {
         held: BTreeSet<HostName>,
     ) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
         let what = self.owner();
-        let mut staged = self.orders(conductor.system, conductor.hosts, None);
+        let mut staged = self.orders(conductor.system, conductor.hosts, None)?;
         staged.retain(|host, _| held.contains(host));
         conductor.stage(&staged).await.map_err(|stopped| stopped.diagnostic(&what))?;
         let listens =
@@ -217,7 +219,7 @@ impl Conduct<'_> {
             conductor.hosts.iter().filter(is_held).map(|(host, _)| host.clone()).collect();
         let joined = self.stage(conductor, held.clone()).await?;
         let (fresh, running): (Orders, Orders) = self
-            .orders(conductor.system, &joined, Some(release))
+            .orders(conductor.system, &joined, Some(release))?
             .into_iter()
             .partition(|(host, _)| held.contains(host));
         conductor.roll(&running).await.map_err(|stopped| stopped.diagnostic(&what))?;
@@ -300,7 +302,7 @@ impl Conduct<'_> {
             })?;
             section.release = None;
             let of_one = BTreeMap::from([(host.clone(), one.clone())]);
-            orders.extend(self.signed(&system, &of_one, &section));
+            orders.extend(self.signed(&system, &of_one, &section)?);
         }
         if orders.is_empty() {
             return Ok(warnings);
@@ -332,13 +334,6 @@ pub(super) fn not_joined(why: &CourseError) -> Diagnostic {
     Diagnostic::error("These clusters cannot be joined", detail)
 }
 
-/// Who this process is to the agents of the authority.
-pub(super) fn card(session: &Session, trust: &TrustRef) -> Result<IdentityCard, Diagnostic> {
-    let authority = session.authority(&trust.name, trust.generations)?;
-    same_operator(&authority, &trust.operator)?;
-    IdentityCard::of(&authority)
-}
-
 /// Whether the host's server runs with a gateway: one that ran alone has none before it is rolled.
 fn has_gateway_port(one: &Joined) -> bool {
     let section = one.report.sections.get(&SectionKind::Gateway);
@@ -350,13 +345,6 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
         Ok(whole) => whole,
         Err(problems) => return ReadResponse::unanswered(problems),
     };
-    if !matches!(session.root_key(), KeyState::Known(_)) {
-        let problem = Diagnostic::warning(
-            "The hosts were not looked at",
-            "Without the root key no agent answers, so drift is not known. State is kept as it is.",
-        );
-        return ReadResponse::unanswered(problem.into());
-    }
     let card = match card(session, &trust) {
         Ok(card) => card,
         Err(problem) => return ReadResponse::unanswered(problem.into()),

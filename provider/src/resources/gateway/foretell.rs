@@ -7,8 +7,8 @@ use identity::HostName;
 use nats_config::HostPort;
 use tfplug::{Diagnostic, Value};
 
-use super::conduct::{card, not_joined};
-use crate::resources::cluster::look_at;
+use super::conduct::not_joined;
+use crate::resources::cluster::{card, look_at};
 use crate::resources::trust::TrustRef;
 use crate::rollout::plan::{Past, course};
 use crate::session::Session;

@@ -1,0 +1,87 @@
+//! `nats_reader_credentials`: what a pipeline needs that plans and may change nothing, made for this run and never
+//! stored. Asks agents nothing but which system it is.
+
+use async_trait::async_trait;
+use identity::Role;
+use nats_config::NatsDuration;
+use tfplug::{
+    Attribute, Diagnostic, Diagnostics, EphemeralResource, Failure, OpenRequest, Opened, Path, Schema, Value,
+};
+use time::OffsetDateTime;
+
+use super::{life, unopened};
+use crate::agents::random_bytes;
+use crate::keys::Keys;
+use crate::resources::natural_id::SystemId;
+use crate::resources::reading::Reading;
+use crate::session::SessionSlot;
+
+/// Life when the block does not say: a day, as of `nats-agent creds`.
+pub(super) const DEFAULT_LIFE: NatsDuration = NatsDuration::from_secs(24 * 3600);
+
+/// See the module.
+pub struct ReaderCredentials {
+    sessions: SessionSlot,
+}
+
+impl ReaderCredentials {
+    /// One that asks `sessions` for the root key.
+    #[must_use]
+    pub fn new(sessions: SessionSlot) -> ReaderCredentials {
+        ReaderCredentials { sessions }
+    }
+}
+
+fn parse(block: &Value) -> (Option<(SystemId, NatsDuration)>, Diagnostics) {
+    let mut reading = Reading::new();
+    let system = reading.text::<SystemId>(block.attr("system"), &Path::root("system"));
+    let expires = life(block, DEFAULT_LIFE, &mut reading);
+    (system.zip(expires), reading.into_problems())
+}
+
+#[async_trait]
+impl EphemeralResource for ReaderCredentials {
+    fn type_name(&self) -> &str {
+        "nats_reader_credentials"
+    }
+
+    fn schema(&self) -> Schema {
+        Schema::new(0)
+            .description(
+                "What a pipeline needs that plans everything and may change nothing: a client certificate with role \
+                 `reader`, its key and the host CAs. In no state and no plan; for write-only arguments of secret stores. \
+                 The same as `nats-agent creds --role reader` makes.",
+            )
+            .attributes([
+                Attribute::string("system").required().description("Id of the `nats_gateway` or `nats_cluster`."),
+                Attribute::string("expires").description("How long they live, like `24h` (the default) or `720h`."),
+                Attribute::string("reader_credentials")
+                    .computed()
+                    .sensitive()
+                    .description("PEM text for the attribute of this name in the provider block."),
+            ])
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        parse(config).1
+    }
+
+    async fn open(&self, request: OpenRequest) -> Result<Opened, Failure> {
+        let (declared, problems) = parse(&request.config);
+        if problems.has_errors() {
+            return Err(problems.into());
+        }
+        let (system, expires) = declared.ok_or_else(|| Failure::new("The system is not known", ""))?;
+        let session = self.sessions.session()?;
+        if matches!(session.keys(), Keys::Reader(_)) {
+            return Ok(unopened(self.type_name(), request.config));
+        }
+        let system = session.system(&system.authority).await?;
+        let (now, life) = (OffsetDateTime::now_utc(), expires.as_duration());
+        let caller =
+            system.authority()?.caller_pem(&Role::Reader, &random_bytes()?, now, life).map_err(|why| {
+                Diagnostic::error("No certificate could be made", format!("{}.", host_state::chain(&why)))
+            })?;
+        Ok(request.config.with("reader_credentials", caller.to_text().as_str()).into())
+    }
+}
