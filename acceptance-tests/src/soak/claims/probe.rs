@@ -70,14 +70,15 @@ async fn attempt(place: &Place, old: &Old) -> Word {
     };
     match old.fate {
         Fate::Out => Word::In,
-        Fate::Narrowed => try_publish(&client, &denied).await,
+        Fate::Narrowed => try_publish(&client, &format!("free.{}", place.host), &denied).await,
     }
 }
 
-/// Publishes to itself: what comes is proof of one thing, a refusal of the other, and silence of neither.
-async fn try_publish(client: &async_nats::Client, denied: &AtomicBool) -> Word {
-    let Ok(mut heard) = client.subscribe("free.try").await else { return Word::None };
-    if client.publish("free.try", "x".into()).await.is_err() || client.flush().await.is_err() {
+/// Publishes to itself, on a subject of this server's clients alone: what comes is proof of one thing, a refusal of the
+/// other, and silence of neither.
+async fn try_publish(client: &async_nats::Client, subject: &str, denied: &AtomicBool) -> Word {
+    let Ok(mut heard) = client.subscribe(subject.to_owned()).await else { return Word::None };
+    if client.publish(subject.to_owned(), "x".into()).await.is_err() || client.flush().await.is_err() {
         return Word::None;
     }
     loop {
