@@ -13,6 +13,7 @@ pub mod hostile_port;
 pub mod lesser_keys;
 pub mod proof;
 pub mod rotation;
+pub mod terraform_kill;
 pub mod users;
 pub mod writers;
 
@@ -67,6 +68,7 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("hostile-port", hostile_port::prove),
     ("lesser-keys", lesser_keys::prove),
     ("rotation", rotation::prove),
+    ("terraform-kill", terraform_kill::prove),
 ];
 
 #[cfg(test)]

@@ -13,6 +13,8 @@
 
 #[path = "scenarios/drift.rs"]
 mod drift;
+#[path = "scenarios/failed_creates.rs"]
+mod failed_creates;
 #[path = "scenarios/formation.rs"]
 mod formation;
 #[path = "scenarios/interrupted.rs"]

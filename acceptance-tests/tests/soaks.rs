@@ -68,6 +68,11 @@ fn rotation() {
     sample("rotation");
 }
 
+#[test]
+fn terraform_kill() {
+    sample("terraform-kill");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

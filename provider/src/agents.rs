@@ -255,7 +255,7 @@ impl System {
         }
         Err(Diagnostic::error(
             format!("No server lets the provider into {what}"),
-            format!("Each host was tried:\n{}", refusals.join("\n")),
+            format!("Each host was tried:\n{}\nApply again when one lets it in.", refusals.join("\n")),
         ))
     }
 }

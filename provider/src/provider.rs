@@ -133,7 +133,7 @@ impl Provider for NatsProvider {
             Arc::new(GatewayResource::new(sessions.clone())),
             Arc::new(AccountResource::new(Arc::clone(&self.claims), Arc::clone(&self.jetstream))),
             Arc::new(UserResource::new(Arc::clone(&self.claims))),
-            Arc::new(StreamResource::new(Arc::clone(&self.jetstream))),
+            Arc::new(StreamResource::new(Arc::clone(&self.claims), Arc::clone(&self.jetstream))),
         ];
         let gated = |inner| Arc::new(Gated::new(inner, sessions.clone())) as Arc<dyn Resource>;
         resources.into_iter().map(gated).collect()

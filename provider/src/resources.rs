@@ -5,6 +5,7 @@ pub mod authority;
 pub mod cluster;
 pub mod gated;
 pub mod gateway;
+mod left;
 pub mod meaning;
 pub mod members;
 pub mod natural_id;

@@ -18,6 +18,7 @@ use crate::agents::{
 };
 use crate::keys::{Keys, Kind, same_authority};
 use crate::resources::trust::TrustRef;
+use crate::rollout::lease::Applicant;
 use crate::whoami::whoami;
 
 /// What a provider block says, parsed.
@@ -192,6 +193,14 @@ impl Session {
         }
         let id = data_encoding::HEXLOWER.encode(&random_bytes()?[..16]);
         Ok(self.lease_id.get_or_init(|| id).clone())
+    }
+
+    /// Who this process is when it asks for a lease.
+    ///
+    /// # Errors
+    /// As [`Session::lease_id`].
+    pub fn applicant(&self) -> Result<Applicant, Diagnostic> {
+        Ok(Applicant { lease_id: self.lease_id()?, holder: self.writer.clone() })
     }
 
     /// The name that others read who are slower, or who wait for this process.

@@ -5,12 +5,16 @@
 use std::time::Duration;
 
 use host_state::Drift;
-use identity::{Authority, Generations, RootKey};
+use host_state::lease::LeaseAction;
+use identity::{Authority, Generations, Role, RootKey};
 use nats_agent_api::fake::FakeAgent;
+use nats_agent_api::order::{ApplyMode, ApplyOrder, LEASE_DOMAIN, LeaseOrder};
 use nats_agent_api::server::{Method, ServiceError};
+use nats_agent_api::{AgentClient, Expected, Timeouts};
 use terraform_provider_nats::provider::NatsProvider;
 use tfplug::testing::{Action, Harness, Instance};
 use tfplug::{Diagnostics, Value};
+use zeroize::Zeroizing;
 
 const ROOT: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 const OTHER_ROOT: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyE=";
@@ -187,7 +191,8 @@ async fn an_agent_that_is_down_is_a_warning_in_a_read_and_named_when_a_create_gi
     assert!(failure.left.is_none());
     let told = told(&failure.diagnostics);
     assert!(told.contains("Host `east-3` did not come") && told.contains("its time is over"), "{told}");
-    assert!(!told.contains("east-1"), "{told}");
+    assert!(!told.contains("Host `east-1` did not come"), "{told}");
+    assert!(told.contains("Now `east-1` is staged, and its server is held, "), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,4 +288,107 @@ async fn a_host_that_another_writer_changed_meanwhile_keeps_the_others_from_bein
     agents[2].script(|script| script.fail.clear());
     harness.apply("nats_cluster", Some(&made), wanted).await.unwrap();
     assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 2));
+}
+
+/// A connection of another process of the same authority to a host.
+async fn other_process(authority: &Authority, agent: &FakeAgent) -> AgentClient {
+    let now = time::OffsetDateTime::now_utc();
+    let client = authority
+        .client_certificate(&Role::Operator, &Zeroizing::new([7; 32]), now, Duration::from_secs(3600))
+        .unwrap();
+    let host_ca = authority.trust().host_ca_bundle();
+    let anybody = Expected { host: None, pin: None };
+    AgentClient::connect(&agent.address(), &client, &host_ca, anybody, Timeouts::default()).await.unwrap()
+}
+
+async fn hold_lease(authority: &Authority, agents: &[AgentClient], ttl: Duration) {
+    let (lease_id, holder) = ("0123456789abcdef".repeat(2), "somebody@elsewhere".to_owned());
+    let signed = authority.document_key().sign(LEASE_DOMAIN, &LeaseOrder::signed_bytes(&lease_id, &holder));
+    for agent in agents {
+        let order = LeaseOrder {
+            lease_id: lease_id.clone(),
+            holder: holder.clone(),
+            action: LeaseAction::Acquire,
+            ttl_ms: u32::try_from(ttl.as_millis()).unwrap(),
+            signature: data_encoding::BASE64.encode(&signed),
+        };
+        assert!(agent.lease(order).await.unwrap().granted);
+    }
+}
+
+/// Three claimed hosts, another process's connections to them, and the block that takes them up.
+async fn claimed(harness: &Harness) -> (Vec<FakeAgent>, Vec<AgentClient>, Value) {
+    let (mut agents, mut others) = (Vec::new(), Vec::new());
+    for host in ["east-1", "east-2", "east-3"] {
+        let agent = FakeAgent::claimed(&authority(ROOT), host).await;
+        others.push(other_process(&authority(ROOT), &agent).await);
+        agents.push(agent);
+    }
+    let trust = trust(harness).await.state.attr("trust").clone();
+    let patient = Value::object([("create", Value::from("1m")), ("update", "1m".into())]);
+    let block = cluster(trust, &addresses(&agents)).with("timeouts", patient);
+    (agents, others, block)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_killed_run_is_waited_out() {
+    let harness = harness(ROOT.into()).await;
+    let (agents, others, block) = claimed(&harness).await;
+    hold_lease(&authority(ROOT), &others, Duration::from_secs(3)).await;
+    let began = std::time::Instant::now();
+    harness.apply("nats_cluster", None, block).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(agents.iter().all(|agent| agent.sections().len() == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_run_that_lives_is_respected_and_names_it() {
+    let harness = harness(ROOT.into()).await;
+    let (agents, others, block) = claimed(&harness).await;
+    let living = async {
+        loop {
+            hold_lease(&authority(ROOT), &others, Duration::from_secs(10)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    };
+    let failure = tokio::select! {
+        applied = harness.apply("nats_cluster", None, block) => applied.unwrap_err(),
+        never = living => never,
+    };
+    let told = told(&failure.diagnostics);
+    assert!(
+        told.contains("Somebody else is changing these hosts") && told.contains("somebody@elsewhere"),
+        "{told}"
+    );
+    assert!(failure.left.is_none() && agents.iter().all(|agent| agent.sections().is_empty()));
+}
+
+/// Stages `block` as the holder of the lease would, with sections that another process made on hosts of the same names.
+async fn stage_as_holder(hosts: &[AgentClient], block: Value) {
+    let harness = harness(ROOT.into()).await;
+    let (twins, _, twin) = claimed(&harness).await;
+    harness.apply("nats_cluster", None, block.with("nodes", twin.attr("nodes").clone())).await.unwrap();
+    for (host, twin) in hosts.iter().zip(&twins) {
+        let (mode, lease_id) = (ApplyMode::Stage, "0123456789abcdef".repeat(2));
+        let order = ApplyOrder { sections: twin.sections(), mode, lease_id };
+        host.apply(order).await.unwrap().finish(|_| ()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_while_the_lease_was_waited_for_is_not_written_over() {
+    let harness = harness(ROOT.into()).await;
+    let (agents, others, block) = claimed(&harness).await;
+    hold_lease(&authority(ROOT), &others, Duration::from_secs(4)).await;
+    let theirs = async {
+        // Between the look at the hosts and the end of the lease, as the holder would.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        stage_as_holder(&others, block.clone()).await;
+    };
+    let (ours, ()) = tokio::join!(harness.apply("nats_cluster", None, block.clone()), theirs);
+    let failure = ours.unwrap_err();
+    let told = told(&failure.diagnostics);
+    assert!(failure.left.is_none() && told.contains("Somebody else has changed these hosts"), "{told}");
+    assert!(told.contains("`east-2` was told something else by "), "{told}");
+    assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 1));
 }

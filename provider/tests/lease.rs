@@ -13,7 +13,7 @@ use nats_agent_api::order::{LEASE_DOMAIN, LeaseAnswer, LeaseOrder};
 use nats_agent_api::server::{Method, ServiceError};
 use nats_agent_api::{AgentClient, Expected, Timeouts};
 use terraform_provider_nats::agents::IdentityCard;
-use terraform_provider_nats::rollout::lease::Lease;
+use terraform_provider_nats::rollout::lease::{Applicant, Lease};
 use tfplug::Diagnostic;
 
 struct Hosts {
@@ -40,8 +40,8 @@ impl Hosts {
     }
 
     async fn acquire(&self, number: u8) -> Result<Lease, Diagnostic> {
-        let (id, holder) = (id(number), format!("writer {number}"));
-        Lease::acquire(self.clients.clone(), 3, &self.authority, id, holder).await
+        let applicant = Applicant { lease_id: id(number), holder: format!("writer {number}") };
+        Lease::try_acquire(&self.clients, 3, &self.authority, &applicant).await.map_err(Diagnostic::from)
     }
 
     /// One host's lease, past the rule that all are asked.

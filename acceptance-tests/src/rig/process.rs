@@ -134,6 +134,21 @@ impl Process {
         }
     }
 
+    /// Numbers of the processes that the child itself has started and that run now.
+    pub fn children(&self) -> Vec<u32> {
+        let parent = self.pid().to_string();
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let is_child = |pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // After the name, which may hold anything: state and parent.
+            let mut words =
+                stat.rsplit_once(')').map(|(_, words)| words).unwrap_or_default().split(' ').skip(1);
+            words.next().is_some_and(|state| state != "Z") && words.next() == Some(&parent)
+        };
+        pids.filter(is_child).collect()
+    }
+
     /// Kills the child's whole group at once, as a power cut would, and waits for the child.
     ///
     /// # Errors
@@ -235,6 +250,14 @@ mod tests {
         let grandchild = printed_pid(&process);
         process.kill().unwrap();
         wait_for("the grandchild's end", GRACE, || Ok((!is_alive(grandchild)).then_some(()))).unwrap();
+    }
+
+    #[test]
+    fn children_are_those_of_the_child_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = shell("sleep 600 & echo $!; wait", folder.path());
+        let grandchild = printed_pid(&process);
+        assert_eq!(process.children(), [grandchild]);
     }
 
     #[test]

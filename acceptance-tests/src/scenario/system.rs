@@ -34,8 +34,8 @@ pub struct System {
     pub supercluster: Supercluster,
     /// What `main.tf.json` will hold; see [`System::write`].
     pub configuration: Value,
-    /// Other tests wait for this one's end.
-    _turn: MutexGuard<'static, ()>,
+    /// Other tests wait for this one's end; absent when they need not.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl System {
@@ -44,10 +44,15 @@ impl System {
     pub fn lay_out(clusters: &[(&str, usize)]) -> System {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        System { _turn: Some(turn), ..System::lay_out_beside(clusters) }
+    }
+
+    /// As [`System::lay_out`], beside other systems of the same process.
+    pub fn lay_out_beside(clusters: &[(&str, usize)]) -> System {
         let mut supercluster = Supercluster::bare(clusters, Installation::DevOverride).unwrap();
         supercluster.terraform.set_timeout(Duration::from_secs(400));
         let configuration = configuration(&supercluster);
-        let system = System { supercluster, configuration, _turn: turn };
+        let system = System { supercluster, configuration, _turn: None };
         let authority = system.authority();
         for host in system.hosts() {
             let enrollment = authority.enrollment(host.name().parse().unwrap(), 1);

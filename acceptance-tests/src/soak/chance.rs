@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
+use proptest::arbitrary::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -35,6 +36,16 @@ impl Chance {
     pub fn below(&mut self, range: Range<usize>) -> usize {
         // A range draws always.
         range.new_tree(&mut self.0).map_or(0, |tree| tree.current())
+    }
+
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
+        any::<u64>().new_tree(&mut self.0).map_or(0, |tree| tree.current())
+    }
+
+    /// A number from 0 to below 1.
+    pub fn fraction(&mut self) -> f64 {
+        f64::from(u32::try_from(self.number() >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
     }
 
     /// One of `all`; none when there are none.

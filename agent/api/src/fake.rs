@@ -46,6 +46,10 @@ pub type Answers = Arc<dyn Fn(&str, &[u8]) -> Vec<Vec<u8>> + Send + Sync>;
 pub struct Script {
     /// Calls that fail, each time.
     pub fail: BTreeMap<Method, ServiceError>,
+    /// Calls fail from some call on; absent: none.
+    pub fail_from: Option<FailFrom>,
+    /// How a claim is refused when it is about to be kept; absent: it is kept.
+    pub refuse_claim: Option<ServiceError>,
     /// How long every call takes.
     pub delay: Duration,
     /// A released server does not come up.
@@ -66,11 +70,36 @@ pub struct Script {
     pub answers: Answers,
 }
 
+/// See [`Script::fail_from`].
+#[derive(Debug, Clone)]
+pub struct FailFrom {
+    /// The call that is the first to fail: of this method,
+    pub method: Method,
+    /// after so many of it.
+    pub after: usize,
+    /// Whether calls of other methods fail from then on too, as of a host that is gone.
+    pub everything: bool,
+    /// How.
+    pub failure: ServiceError,
+}
+
+impl FailFrom {
+    /// How a call fails; `calls` ends with it.
+    fn of(&self, calls: &[Method]) -> Option<ServiceError> {
+        let Self { method, after, everything, failure } = self;
+        let has_begun = calls.iter().filter(|call| *call == method).count() > *after;
+        let is_meant = *everything || calls.last() == Some(method);
+        (has_begun && is_meant).then(|| failure.clone())
+    }
+}
+
 impl Default for Script {
     /// Behaves.
     fn default() -> Script {
         Script {
             fail: BTreeMap::new(),
+            fail_from: None,
+            refuse_claim: None,
             delay: Duration::ZERO,
             stays_down: false,
             outcome: None,
@@ -198,9 +227,14 @@ impl FakeAgent {
         change(&mut self.shared.script());
     }
 
-    /// Every call that was let through so far.
+    /// Every call that came so far, those that failed by the script included.
     pub fn calls(&self) -> Vec<Method> {
         self.shared.model().calls.clone()
+    }
+
+    /// Ends the lease, as its time would.
+    pub fn end_lease(&self) {
+        self.shared.model().lease = None;
     }
 
     /// Sections in its ledger.

@@ -81,8 +81,8 @@ pub(crate) async fn find_system(search: Search<'_>) -> Result<System, Diagnostic
         return Err(Diagnostic::error(
             format!("No host of authority `{authority}` tells of its system"),
             format!(
-                "These agents were asked, and one answer would do:\n{}\nIf the hosts are still to be made, apply their \
-                 `nats_cluster` first.",
+                "These agents were asked, and one answer would do:\n{}\nBring one back and apply again. If the hosts are \
+                 still to be made, apply their `nats_cluster` first.",
                 refusals.join("\n")
             ),
         ));

@@ -118,7 +118,11 @@ fn nobody(silent: &BTreeMap<HostName, Diagnostic>) -> Diagnostic {
         silent.iter().map(|(host, problem)| format!("`{host}`: {}", problem.detail)).collect();
     Diagnostic::error(
         "No agent answers",
-        format!("Accounts and users are read from the agents, any of them:\n{}", reasons.join("\n")),
+        format!(
+            "Accounts and users are read from the agents, any of them:\n{}\nNothing was changed. Apply again when one \
+             answers.",
+            reasons.join("\n")
+        ),
     )
 }
 

@@ -44,19 +44,35 @@ pub(super) async fn push(
     let mut warnings: Diagnostics = silent.collect();
     let mut undecided: BTreeSet<&HostName> = newest.answered.iter().collect();
     let mut arbiter = None;
+    let mut refusals: Vec<String> =
+        newest.silent.iter().map(|(host, problem)| format!("`{host}`: {}", problem.detail)).collect();
     while let Some(host) = undecided.pop_first() {
-        let agent = system.agent(host).await.map_err(Pushed::Failed)?;
+        let agent = match system.agent(host).await {
+            Ok(agent) => agent,
+            Err(problem) => {
+                warnings.push(behind(host, &problem.detail));
+                refusals.push(problem.detail);
+                continue;
+            }
+        };
         match push_to(&agent, section).await {
             Ok(warning) => {
                 arbiter = Some(warning.map(|reason| behind(host, &reason)));
                 break;
             }
             Err(error @ CallError::Conflict { .. }) => return Err(Pushed::Lost(host_state::chain(&error))),
-            Err(error) => warnings.push(behind(host, &format!("{}.", host_state::chain(&error)))),
+            Err(error) => {
+                let why = format!("{}.", host_state::chain(&error));
+                warnings.push(behind(host, &why));
+                refusals.push(format!("`{host}`: {why}"));
+            }
         }
     }
     let Some(warning) = arbiter else {
-        let detail = warnings.iter().map(|warning| warning.detail.as_str()).collect::<Vec<_>>().join("\n");
+        let detail = format!(
+            "{}\nNone has confirmed them. Apply again: what one may have taken in is taken over.",
+            refusals.join("\n")
+        );
         return Err(Pushed::Failed(Diagnostic::error("No host took the claims", detail)));
     };
     warnings.extend(warning);

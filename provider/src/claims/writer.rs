@@ -104,6 +104,18 @@ impl ClaimsWriter {
         }
     }
 
+    /// Whether the newest claims say that the account was deleted; an account of which they say nothing was not.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn is_deleted(&self, id: &AccountId) -> Result<bool, Diagnostic> {
+        let system = self.system(&id.authority).await?;
+        let cached = self.cached(&id.authority).await;
+        let newest = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) }).await?;
+        let mut entries = newest.head.iter().flat_map(|head| head.section.accounts.values());
+        Ok(entries.any(|entry| entry.name == id.account.as_str() && entry.tombstone))
+    }
+
     /// One line for each host whose server has other claims for the account than the newest. Hosts are asked once,
     /// until the next write; one that does not answer is left to its cluster to report.
     ///

@@ -83,12 +83,12 @@ impl ApiError {
         matches!(self, ApiError::Request(_) | ApiError::Refused { code: code::NOT_AVAILABLE, .. })
     }
 
-    /// What a person does about it; empty when the error says it all.
+    /// What a person does about it.
     pub fn remedy(&self) -> &'static str {
         match self {
             ApiError::Request(RequestError::NoResponders { .. }) => {
                 "JetStream answers nobody in this account: check that the account has `jetstream` limits, and that \
-                 the supercluster has a meta leader (`nats_supercluster` says who leads)."
+                 the supercluster has a meta leader (`nats_supercluster` says who leads), then apply again."
             }
             ApiError::Request(RequestError::Timeout { .. }) => {
                 "The meta group or the stream's own group has no leader just now. Apply again; if it stays so, \
@@ -117,8 +117,10 @@ fn refusal_remedy(code: u64) -> &'static str {
         code::MAXIMUM_STREAMS => "Raise `jetstream.max_streams` of the account.",
         code::NOT_ENABLED_FOR_ACCOUNT => "Give the account `jetstream` limits.",
         code::NOT_AVAILABLE => "The meta group has no leader: more than half of the servers must run.",
-        code::SUBJECT_OVERLAP => "Another stream of the account stores one of these `subjects`.",
-        _ => "",
+        code::SUBJECT_OVERLAP => {
+            "Another stream of the account stores one of these `subjects`: choose others."
+        }
+        _ => "Nothing was changed. Apply again when that is put right.",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod conduct;
 mod foretell;
+mod hold;
 
 use async_trait::async_trait;
 use nats_config::NatsDuration;

@@ -15,7 +15,8 @@ use tfplug::{
 };
 
 use self::block::Declared;
-use super::natural_id::StreamId;
+use super::natural_id::{AccountId, StreamId};
+use crate::claims::ClaimsWriter;
 use crate::jetstream::settings::{is_protected, owner};
 use crate::jetstream::{ApiError, JetStreamAccess, JetStreamApi, StreamInfo, Way};
 use crate::timeouts::{Operation, Timeouts};
@@ -29,22 +30,40 @@ const TIMEOUTS: Timeouts = Timeouts {
 
 /// See the module.
 pub struct StreamResource {
+    claims: Arc<ClaimsWriter>,
     access: Arc<JetStreamAccess>,
 }
 
 impl StreamResource {
-    /// Over this way to JetStream.
+    /// Over these claims, which say whether its account is there, and this way to JetStream.
     #[must_use]
-    pub fn new(access: Arc<JetStreamAccess>) -> StreamResource {
-        StreamResource { access }
+    pub fn new(claims: Arc<ClaimsWriter>, access: Arc<JetStreamAccess>) -> StreamResource {
+        StreamResource { claims, access }
     }
 
-    /// The stream as the account's listing shows it; `None` when the server says there is none. That it is not listed
+    /// What was `found` of an account; `None` when it was deleted, and with it all that it had: no server lets anybody in to
+    /// ask.
+    async fn unless_deleted<T>(
+        &self,
+        account: &AccountId,
+        found: Result<T, Diagnostic>,
+    ) -> Result<Option<T>, Diagnostic> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(_) if matches!(self.claims.is_deleted(account).await, Ok(true)) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// The stream as the account's listing shows it; `None` when the server says there is none, or the claims that its
+    /// account was deleted. That it is not listed
     /// says nothing: a listing leaves out streams whose leader does not answer.
     async fn find(&self, id: &StreamId) -> Result<Option<StreamInfo>, Diagnostic> {
-        let api = match self.access.way(&id.account).await? {
-            Way::Api(api) => api,
-            Way::Monitor(seen) => return seen.find(&id.stream),
+        let way = self.access.way(&id.account).await;
+        let api = match self.unless_deleted(&id.account, way).await? {
+            None => return Ok(None),
+            Some(Way::Api(api)) => api,
+            Some(Way::Monitor(seen)) => return seen.find(&id.stream),
         };
         let listing = self.access.listings().read(&id.account.to_string(), &api).await;
         let listed = listing.map(|listing| listing.get(&id.stream).cloned());
@@ -196,7 +215,8 @@ impl Resource for StreamResource {
             return Err(protected(format!("`{id}` is protected from deletion"), "").into());
         }
         let deleted = async {
-            let api = self.access.api(&id.account).await?;
+            let api = self.access.api(&id.account).await;
+            let Some(api) = self.unless_deleted(&id.account, api).await? else { return Ok(()) };
             api.delete(&id.stream).await.map_err(|error| explain("cannot be deleted", &id, &error))
         };
         let deleted =
@@ -322,7 +342,10 @@ fn taken_in(
         return Ok(planned.with("id", id.to_string()));
     }
     let differences = declared.settings.differences(&settings).join("; ");
-    let detail = format!("The server took the request and made something else of it: {differences}.");
+    let detail = format!(
+        "The server took the request and made something else of it: {differences}. Apply again: what is there is \
+         taken over and set anew."
+    );
     Err(Diagnostic::error(format!("Stream `{id}` is not what was asked for"), detail))
 }
 
@@ -340,7 +363,5 @@ fn state_of(id: &StreamId, info: &StreamInfo, before: Value) -> Result<Value, Di
 
 fn explain(what: &str, id: &StreamId, error: &ApiError) -> Diagnostic {
     let chain = host_state::chain(error);
-    let remedy = error.remedy();
-    let space = if remedy.is_empty() { "" } else { " " };
-    Diagnostic::error(format!("Stream `{id}` {what}"), format!("{chain}.{space}{remedy}"))
+    Diagnostic::error(format!("Stream `{id}` {what}"), format!("{chain}. {}", error.remedy()))
 }

@@ -1,4 +1,10 @@
 //! The lease that keeps two applies apart: granted by a majority of the declared agents, renewed while it is needed.
+//!
+//! A process that was killed leaves its lease behind. The next one waits until it has run out, and then looks at the
+//! hosts again, because the dead one's agents may have gone on meanwhile.
+
+mod overtaken;
+mod patience;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +17,15 @@ use host_state::lease::{DEFAULT_TTL_MS, LeaseAction, LeaseAnswer};
 use identity::{Authority, HostName};
 use nats_agent_api::AgentClient;
 use nats_agent_api::order::{LEASE_DOMAIN, LeaseOrder};
-use tfplug::Diagnostic;
+use tfplug::{Diagnostic, Diagnostics};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::overtaken::not_overtaken;
+pub use self::patience::Held;
+use self::patience::Patience;
+use super::progress::{Bounds, Progress};
 use crate::agents::random_bytes;
 
 /// How long a grant lives.
@@ -26,6 +36,8 @@ const RENEWAL: Duration = Duration::from_secs(10);
 const CONTEST: Duration = Duration::from_secs(10);
 /// Longest pause between two of their rounds; less by chance.
 const MAX_PAUSE_MS: u64 = 250;
+/// Pause between two tries for a lease that somebody else holds.
+const RETRY: Duration = Duration::from_secs(1);
 /// Pause before a host is asked again that has granted its lease to somebody who will give it back.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,6 +47,34 @@ pub struct Lease {
     asking: Arc<Asking>,
     held_until: watch::Receiver<Instant>,
     renewal: JoinHandle<()>,
+    was_awaited: bool,
+}
+
+/// Who asks for a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applicant {
+    /// 32 lower-case hex digits, one for each process.
+    pub lease_id: String,
+    /// For people: who it is, to others that ask.
+    pub holder: String,
+}
+
+/// Why the lease is not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Somebody else holds it.
+    Held(Held),
+    /// Too few agents answer.
+    Few(Diagnostic),
+}
+
+impl From<Refused> for Diagnostic {
+    fn from(refused: Refused) -> Diagnostic {
+        match refused {
+            Refused::Held(held) => somebody_else(&held, "unless it is renewed"),
+            Refused::Few(why) => why,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -49,6 +89,40 @@ struct Asking {
 type Answers = BTreeMap<HostName, Result<LeaseAnswer, String>>;
 
 impl Lease {
+    /// Acquires it for `what` as [`Lease::try_acquire`] does, and waits for a lease of somebody else while its holder does
+    /// not renew it: nobody is there to give it back.
+    ///
+    /// # Errors
+    /// When too few agents answer, the holder shows life, or `bounds` end first; the text names the holder.
+    pub async fn acquire(
+        agents: &BTreeMap<HostName, AgentClient>,
+        declared: usize,
+        authority: &Authority,
+        applicant: &Applicant,
+        what: &str,
+        bounds: &Bounds,
+    ) -> Result<Lease, Diagnostic> {
+        let (mut patience, mut progress, mut was_awaited) = (Patience::default(), Progress::new(what), false);
+        loop {
+            let held = match Lease::try_acquire(agents, declared, authority, applicant).await {
+                Ok(mut lease) => {
+                    lease.was_awaited = was_awaited;
+                    return Ok(lease);
+                }
+                Err(Refused::Held(held)) => held,
+                Err(Refused::Few(why)) => return Err(why),
+            };
+            if !patience.lasts(&held, Instant::now()) {
+                return Err(somebody_else(&held, "and is renewed: its holder is at work"));
+            }
+            progress.tell(&format!("waiting for the lease of {} to end", held.holder));
+            if let Err(ended) = bounds.pause(RETRY).await {
+                return Err(somebody_else(&held, &format!("and was waited for; {ended}")));
+            }
+            was_awaited = true;
+        }
+    }
+
     /// Acquires it from `agents`, of which there are `declared` in all, those that do not answer included: from a
     /// majority, and then from all others that answer, for each host takes changes from its own lease's holder alone.
     ///
@@ -57,18 +131,18 @@ impl Lease {
     /// chance.
     ///
     /// # Errors
-    /// When fewer than half of `declared` and one grant it; the text names who holds it.
-    pub async fn acquire(
-        agents: BTreeMap<HostName, AgentClient>,
+    /// When fewer than half of `declared` and one grant it; tells who holds it.
+    pub async fn try_acquire(
+        agents: &BTreeMap<HostName, AgentClient>,
         declared: usize,
         authority: &Authority,
-        lease_id: String,
-        holder: String,
-    ) -> Result<Lease, Diagnostic> {
+        applicant: &Applicant,
+    ) -> Result<Lease, Refused> {
+        let Applicant { lease_id, holder } = applicant.clone();
         let signed =
             authority.document_key().sign(LEASE_DOMAIN, &LeaseOrder::signed_bytes(&lease_id, &holder));
         let signature = BASE64.encode(&signed);
-        let asking = Arc::new(Asking { agents, declared, lease_id, holder, signature });
+        let asking = Arc::new(Asking { agents: agents.clone(), declared, lease_id, holder, signature });
         let won = match asking.contest().await {
             Ok(since) => asking.complete(since).await,
             Err(why) => Err(why),
@@ -77,11 +151,41 @@ impl Lease {
             Ok(since) => {
                 let (held, held_until) = watch::channel(since + LIFE);
                 let renewal = tokio::spawn(renew(Arc::clone(&asking), held));
-                Ok(Lease { asking, held_until, renewal })
+                Ok(Lease { asking, held_until, renewal, was_awaited: false })
             }
             Err(why) => {
                 asking.ask(LeaseAction::Release).await;
                 Err(why)
+            }
+        }
+    }
+
+    /// The hosts under the lease: what was `seen` before, or what `look` sees when somebody else held the lease first,
+    /// because that is old then. `are_same` says whether the new look may be gone on with: see [`not_overtaken`].
+    ///
+    /// # Errors
+    /// What `look` or `are_same` says; the lease is given back.
+    pub async fn with_hosts<T, F>(
+        self,
+        seen: T,
+        look: impl FnOnce() -> F,
+        are_same: impl FnOnce(&T, &T) -> Result<(), Diagnostic>,
+    ) -> Result<(T, Lease), Diagnostics>
+    where
+        F: Future<Output = Result<T, Diagnostics>>,
+    {
+        if !self.was_awaited {
+            return Ok((seen, self));
+        }
+        let now = look().await.and_then(|now| {
+            are_same(&seen, &now)?;
+            Ok(now)
+        });
+        match now {
+            Ok(now) => Ok((now, self)),
+            Err(problems) => {
+                self.release().await;
+                Err(problems)
             }
         }
     }
@@ -142,7 +246,7 @@ impl Asking {
     }
 
     /// Asks until a majority has granted, or somebody else has one. Returns since when it is held.
-    async fn contest(&self) -> Result<Instant, Diagnostic> {
+    async fn contest(&self) -> Result<Instant, Refused> {
         let end = Instant::now() + CONTEST;
         loop {
             let since = Instant::now();
@@ -159,8 +263,10 @@ impl Asking {
                 Some((holder, (hosts, left_ms))) if *hosts >= self.needed() || Instant::now() >= end => {
                     return Err(held_by(holder, *left_ms));
                 }
-                None if is_hopeless || Instant::now() >= end => return Err(self.silence(&held)),
-                Some(_) if is_hopeless => return Err(self.silence(&held)),
+                None if is_hopeless || Instant::now() >= end => {
+                    return Err(Refused::Few(self.silence(&held)));
+                }
+                Some(_) if is_hopeless => return Err(Refused::Few(self.silence(&held))),
                 Some(_) | None => tokio::time::sleep(by_chance()).await,
             }
         }
@@ -190,7 +296,7 @@ impl Asking {
 
     /// Waits for hosts that have granted their lease to somebody without a majority, who gives it back or lets it run
     /// out. Returns since when the lease is held.
-    async fn complete(&self, mut since: Instant) -> Result<Instant, Diagnostic> {
+    async fn complete(&self, mut since: Instant) -> Result<Instant, Refused> {
         let end = Instant::now() + LIFE + RENEWAL;
         loop {
             let asked = Instant::now();
@@ -260,13 +366,17 @@ fn holders(answers: &Answers) -> BTreeMap<&str, (usize, u32)> {
     holders
 }
 
-fn held_by(holder: &str, left_ms: u32) -> Diagnostic {
-    let seconds = left_ms.div_ceil(1000);
+fn held_by(holder: &str, left_ms: u32) -> Refused {
+    Refused::Held(Held { holder: holder.to_owned(), remaining: Duration::from_millis(left_ms.into()) })
+}
+
+fn somebody_else(held: &Held, how: &str) -> Diagnostic {
+    let Held { holder, remaining } = held;
+    let seconds = remaining.as_millis().div_ceil(1000);
     Diagnostic::error(
         "Somebody else is changing these hosts",
         format!(
-            "The lease is held by {holder} for another {seconds} s unless it is renewed. Wait until that is done, then \
-             apply again."
+            "The lease is held by {holder} for another {seconds} s {how}. Wait until that is done, then apply again."
         ),
     )
 }

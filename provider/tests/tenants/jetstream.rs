@@ -19,6 +19,12 @@ pub(crate) enum Fault {
     Unlisted,
     /// Makes other streams than asked for.
     Alters,
+    /// Refuses creates, as servers without room do.
+    Full,
+    /// Refuses creates, as where another stream has the subjects.
+    Overlap,
+    /// Makes streams and does not answer.
+    Forgets,
 }
 
 #[derive(Clone, Default)]
@@ -66,6 +72,10 @@ impl JetStream {
         let inner = self.inner.clone();
         Arc::new(move |subject, payload| {
             let answer = inner.lock().unwrap().answer(subject, payload);
+            if answer.is_none() && inner.lock().unwrap().fault == Fault::Forgets {
+                // Longer than anybody waits here, so that no answer comes and none is told to come.
+                std::thread::sleep(std::time::Duration::from_secs(4));
+            }
             answer.map(|answer| answer.to_string().into_bytes()).into_iter().collect()
         })
     }
@@ -92,6 +102,10 @@ impl Inner {
                 json!({"total": streams.len(), "streams": streams})
             }
             "INFO" if self.streams.contains_key(name) => self.info(name),
+            "CREATE" if self.fault == Fault::Full => json!({"error": {
+                "code": 503, "err_code": 10047, "description": "insufficient storage resources available"}}),
+            "CREATE" if self.fault == Fault::Overlap => json!({"error": {
+                "code": 400, "err_code": 10065, "description": "subjects overlap with an existing stream"}}),
             "CREATE" | "UPDATE" => {
                 let mut config: Map<String, Value> = serde_json::from_slice(payload).unwrap();
                 config["metadata"]["_nats.ver"] = "2.15.1".into();
@@ -99,6 +113,9 @@ impl Inner {
                     config.insert("max_msgs".to_owned(), 7.into());
                 }
                 self.streams.insert(name.to_owned(), config);
+                if self.fault == Fault::Forgets {
+                    return None;
+                }
                 self.info(name)
             }
             "DELETE" if self.streams.remove(name).is_some() => json!({"success": true}),

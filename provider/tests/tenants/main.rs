@@ -6,6 +6,7 @@
 mod accounts;
 mod claims;
 mod credentials;
+mod failed_creates;
 mod jetstream;
 mod lesser_keys;
 mod real_server;

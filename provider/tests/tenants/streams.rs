@@ -1,11 +1,14 @@
 //! `nats_stream` on a scripted server: what is gone, what only keeps silent, what is whose.
 
+use std::collections::BTreeMap;
+
+use nats_agent_api::server::{Method, ServiceError};
 use serde_json::json;
 use tfplug::Value;
 use tfplug::testing::Action;
 
 use crate::jetstream::{Fault, JetStream};
-use crate::rig::{Rig, block, lonely, tells, unprotected};
+use crate::rig::{Rig, account, block, lonely, tells, unprotected};
 
 fn stream() -> Value {
     block(json!({"account": "acme/orders", "name": "ORDERS", "subjects": ["orders.>"], "max_age": "1h"}))
@@ -53,6 +56,31 @@ async fn silence_and_a_lost_leader_keep_state_and_not_found_is_gone() {
     server.remove("ORDERS");
     let (gone, _) = rig.process().await.read("nats_stream", &made).await.unwrap();
     assert_eq!(gone, None);
+}
+
+/// As after a destroy that was killed, when terraform's state knows nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_account_was_deleted_is_gone_and_one_that_is_only_kept_out_is_not() {
+    let (rig, server) = rig().await;
+    let process = rig.process().await;
+    let account = process.apply("nats_account", None, unprotected(account("orders"))).await.unwrap();
+    let made = process.apply("nats_stream", None, unprotected(stream())).await.unwrap();
+    let keep_out = |is_out: bool| {
+        let refusal = ServiceError::Denied("authorization violation".to_owned());
+        let fail: BTreeMap<_, _> = is_out.then_some((Method::Tunnel, refusal)).into_iter().collect();
+        rig.agents.iter().for_each(|agent| agent.script(|script| script.fail = fail.clone()));
+    };
+    keep_out(true);
+    let (kept, _) = rig.process().await.read("nats_stream", &made).await.unwrap();
+    assert_eq!(kept.as_ref(), Some(&made));
+    rig.process().await.destroy("nats_stream", &made).await.unwrap_err();
+
+    keep_out(false);
+    server.remove("ORDERS");
+    rig.process().await.destroy("nats_account", &account).await.unwrap();
+    keep_out(true);
+    assert_eq!(rig.process().await.read("nats_stream", &made).await.unwrap().0, None);
+    rig.process().await.destroy("nats_stream", &made).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -154,6 +154,19 @@ impl Running {
         self.process.signal_group(signal)
     }
 
+    /// Numbers of the provider processes that it runs now.
+    pub fn providers(&self) -> Vec<u32> {
+        self.process.children()
+    }
+
+    /// Whether it has not ended yet.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.process.exit_status()?.is_none())
+    }
+
     /// What terraform has printed so far.
     pub fn stdout(&self) -> String {
         fs::read(&self.output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

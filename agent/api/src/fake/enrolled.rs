@@ -40,6 +40,9 @@ impl EnrollmentService for Enrolled {
     }
 
     async fn bind(&self, claim: NewClaim) -> Result<(), ServiceError> {
+        if let Some(refusal) = self.shared.script().refuse_claim.clone() {
+            return Err(refusal);
+        }
         let invalid = |error: &dyn std::error::Error| ServiceError::Invalid(error.to_string());
         let issuer: CertificatePem = claim.issuer_pem.parse().map_err(|error| invalid(&error))?;
         let secret = &self.shared.secret;

@@ -32,10 +32,12 @@ impl Service {
     /// Notes the call, is slow, fails: as the script says.
     async fn enter(&self, method: Method) -> Result<(), ServiceError> {
         let (delay, failure) = {
+            let mut model = self.shared.model();
+            model.calls.push(method);
             let script = self.shared.script();
-            (script.delay, script.fail.get(&method).cloned())
+            let from = script.fail_from.as_ref().and_then(|from| from.of(&model.calls));
+            (script.delay, script.fail.get(&method).cloned().or(from))
         };
-        self.shared.model().calls.push(method);
         tokio::time::sleep(delay).await;
         failure.map_or(Ok(()), Err)
     }

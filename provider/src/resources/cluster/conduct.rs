@@ -7,14 +7,16 @@ use host_state::document::{ClusterSection, Release};
 use host_state::report::{Report, RunStatus};
 use host_state::{SectionKind, SignedSection, chain};
 use identity::{Authority, HostName, Trust};
+use nats_config::HostPort;
 use tfplug::{Diagnostic, Diagnostics};
 use time::OffsetDateTime;
 
 use crate::agents::{HostEntry, System, random_bytes, same_operator};
 use crate::claims::ClaimsWriter;
+use crate::resources::left::with_hosts;
 use crate::resources::trust::TrustRef;
 use crate::rollout::join::{Candidate, Joined, Joiner};
-use crate::rollout::lease::Lease;
+use crate::rollout::lease::{Lease, not_overtaken};
 use crate::rollout::material::material;
 use crate::rollout::plan::{Course, Past, course};
 use crate::rollout::progress::Bounds;
@@ -49,7 +51,21 @@ impl Conduct<'_> {
     ///
     /// Guarantees: hosts that were told are in the old or the new configuration, each by its own agent. May be
     /// repeated; a crash half-way leaves hosts that the next run goes on with.
+    ///
+    /// # Errors
+    /// Why it stopped, and how each host is then.
     pub(super) async fn run(&self, claims: &ClaimsWriter) -> Result<Vec<String>, Diagnostics> {
+        match self.bring_about(claims).await {
+            Ok(findings) => Ok(findings),
+            Err(problems) => {
+                let hosts =
+                    self.cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
+                Err(with_hosts(problems, self.session, self.trust, &hosts).await)
+            }
+        }
+    }
+
+    async fn bring_about(&self, claims: &ClaimsWriter) -> Result<Vec<String>, Diagnostics> {
         let hosts = self.join().await?;
         if hosts.joined.values().any(|one| one.cluster().is_some()) {
             self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
@@ -57,12 +73,16 @@ impl Conduct<'_> {
         }
         let reports: BTreeMap<HostName, Report> =
             hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.report.clone())).collect();
+        let agents: Vec<HostPort> = hosts.system.hosts.values().map(|entry| entry.agent.clone()).collect();
         if self.cluster.gateway {
-            self.behind_gateway(&hosts).await?
+            self.behind_gateway(hosts).await?
         } else {
-            self.alone(&hosts).await?
+            let (hosts, lease) = self.leased(hosts, || self.join()).await?;
+            let result = self.alone(&hosts, &lease).await;
+            lease.release().await;
+            result?
         }
-        self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
+        self.session.remember_agents(agents);
         self.session.invalidate().await;
         Ok(findings(&reports))
     }
@@ -107,22 +127,40 @@ impl Conduct<'_> {
         Ok(orders(self.session.writer(), authority, &self.owner(), &hosts.joined, &sections))
     }
 
-    pub(super) async fn lease(&self, hosts: &Hosts) -> Result<Lease, Diagnostic> {
+    /// The lease, and the hosts as they are under it: `look` is asked again when somebody else held it first.
+    pub(super) async fn leased<F>(
+        &self,
+        hosts: Hosts,
+        look: impl FnOnce() -> F,
+    ) -> Result<(Hosts, Lease), Diagnostics>
+    where
+        F: Future<Output = Result<Hosts, Diagnostics>>,
+    {
         let agents = hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.agent.clone())).collect();
-        let declared = hosts.joined.len();
-        Lease::acquire(
-            agents,
-            declared,
-            hosts.system.authority()?,
-            self.session.lease_id()?,
-            self.session.writer().to_owned(),
-        )
-        .await
+        let (declared, authority) = (hosts.joined.len(), hosts.system.authority()?);
+        let (applicant, what) = (self.session.applicant()?, self.owner());
+        let lease = Lease::acquire(&agents, declared, authority, &applicant, &what, self.bounds).await?;
+        let are_same = |before: &Hosts, now: &Hosts| {
+            not_overtaken(&before.joined, &now.joined, SectionKind::Cluster, self.declared)
+        };
+        lease.with_hosts(hosts, look, are_same).await
     }
 
     /// Stages what is new and leaves the roll to the gateway; what changed without the declaration (a renewed issuer)
     /// and drift are rolled here, because no gateway will be planned for them.
-    async fn behind_gateway(&self, hosts: &Hosts) -> Result<(), Diagnostics> {
+    async fn behind_gateway(&self, hosts: Hosts) -> Result<(), Diagnostics> {
+        let (staged, rolled) = self.split(&hosts)?;
+        if staged.is_empty() && rolled.is_empty() {
+            return Ok(());
+        }
+        let (hosts, lease) = self.leased(hosts, || self.join()).await?;
+        let result = self.stage_and_roll(&hosts, &lease).await;
+        lease.release().await;
+        result
+    }
+
+    /// What is to be staged, and what rolled.
+    fn split(&self, hosts: &Hosts) -> Result<(Orders, Orders), Diagnostic> {
         let orders = self.orders(hosts, None)?;
         let (mut staged, mut rolled) = (Orders::new(), Orders::new());
         for (host, joined) in &hosts.joined {
@@ -139,9 +177,11 @@ impl Conduct<'_> {
                 rolled.insert(host.clone(), sections);
             }
         }
-        if staged.is_empty() && rolled.is_empty() {
-            return Ok(());
-        }
+        Ok((staged, rolled))
+    }
+
+    async fn stage_and_roll(&self, hosts: &Hosts, lease: &Lease) -> Result<(), Diagnostics> {
+        let (staged, rolled) = self.split(hosts)?;
         // The gate looks at the whole supercluster, which this cluster is a part of.
         let whole = if rolled.is_empty() {
             None
@@ -149,13 +189,12 @@ impl Conduct<'_> {
             self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
             Some(self.session.system(&self.trust.name).await?)
         };
-        let lease = self.lease(hosts).await?;
         let what = self.owner();
         let conductor = Conductor {
             system: whole.as_deref().unwrap_or(&hosts.system),
             hosts: &hosts.joined,
             what: &what,
-            lease: &lease,
+            lease,
             bounds: self.bounds,
             rollout: self.cluster.rollout,
         };
@@ -163,12 +202,11 @@ impl Conduct<'_> {
         if result.is_ok() && !rolled.is_empty() {
             result = conductor.roll(&rolled).await;
         }
-        lease.release().await;
         result.map_err(|stopped| stopped.diagnostic(&what).into())
     }
 
     /// A cluster of its own is formed or rolled here.
-    async fn alone(&self, hosts: &Hosts) -> Result<(), Diagnostics> {
+    async fn alone(&self, hosts: &Hosts, lease: &Lease) -> Result<(), Diagnostics> {
         let course = course(&pasts(&hosts.joined, &hosts.system)).map_err(|why| {
             Diagnostic::error(
                 "These hosts cannot be one cluster",
@@ -181,17 +219,16 @@ impl Conduct<'_> {
             Course::Resume { lineage } | Course::Roll { lineage } => lineage.clone(),
         };
         let release = Release { meta_lineage: lineage, members };
-        let lease = self.lease(hosts).await?;
         let what = self.owner();
         let conductor = Conductor {
             system: &hosts.system,
             hosts: &hosts.joined,
             what: &what,
-            lease: &lease,
+            lease,
             bounds: self.bounds,
             rollout: self.cluster.rollout,
         };
-        let result = match course {
+        match course {
             Course::Form => self.form(hosts, &conductor, &release).await,
             Course::Resume { .. } => {
                 let orders = self.everyone(hosts, &release)?;
@@ -201,9 +238,7 @@ impl Conduct<'_> {
                 let orders = self.everyone(hosts, &release)?;
                 conductor.roll(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
             }
-        };
-        lease.release().await;
-        result
+        }
     }
 
     /// Orders for every host, empty where the ledger has it all: they are repaired.

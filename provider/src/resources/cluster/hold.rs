@@ -10,7 +10,7 @@ use super::conduct::{Conduct, Hosts, materials, orders};
 use super::look::look_at;
 use crate::agents::same_operator;
 use crate::rollout::join::Joined;
-use crate::rollout::run::Conductor;
+use crate::rollout::run::{Conductor, Orders};
 use crate::topology::{Cluster, cluster_sections};
 
 impl Conduct<'_> {
@@ -19,6 +19,36 @@ impl Conduct<'_> {
     ///
     /// May be repeated. A host that does not answer is a warning: its server goes on until its agent is told.
     pub(super) async fn hold(&self) -> Result<Diagnostics, Diagnostics> {
+        let (hosts, warnings) = self.reached().await?;
+        if self.cluster.gateway {
+            return still_run(self.cluster, &hosts.joined)
+                .map_or(Ok(warnings), |problem| Err(problem.into()));
+        }
+        if self.held(&hosts)?.is_empty() {
+            return Ok(warnings);
+        }
+        let look = || async { self.reached().await.map(|(hosts, _)| hosts) };
+        let (hosts, lease) = self.leased(hosts, look).await?;
+        let what = self.owner();
+        let conductor = Conductor {
+            system: &hosts.system,
+            hosts: &hosts.joined,
+            what: &what,
+            lease: &lease,
+            bounds: self.bounds,
+            rollout: self.cluster.rollout,
+        };
+        let result = match self.held(&hosts) {
+            Ok(held) => conductor.all_at_once(&held).await.map_err(|stopped| stopped.diagnostic(&what)),
+            Err(problem) => Err(problem),
+        };
+        lease.release().await;
+        self.session.invalidate().await;
+        result.map(|_| warnings).map_err(Diagnostics::from)
+    }
+
+    /// The hosts that answer, and a warning for each that does not.
+    async fn reached(&self) -> Result<(Hosts, Diagnostics), Diagnostics> {
         let Conduct { session, trust, cluster, .. } = *self;
         let authority = session.authority(&trust.name, trust.generations)?;
         same_operator(&authority.trust(), &trust.operator)?;
@@ -38,32 +68,17 @@ impl Conduct<'_> {
                 joined.insert(host, one);
             }
         }
-        if cluster.gateway {
-            return still_run(cluster, &joined).map_or(Ok(warnings), |problem| Err(problem.into()));
-        }
+        system.hosts.retain(|host, _| joined.contains_key(host));
         let trust = system.trust.clone();
         let materials = materials(system.authority()?, &trust, cluster, &joined)?;
-        let sections = cluster_sections(cluster, &trust, self.declared, &materials, None);
-        let orders = orders(self.session.writer(), system.authority()?, &self.owner(), &joined, &sections);
-        system.hosts.retain(|host, _| joined.contains_key(host));
-        if orders.is_empty() {
-            return Ok(warnings);
-        }
-        let hosts = Hosts { trust, system, joined, materials };
-        let lease = self.lease(&hosts).await?;
-        let what = self.owner();
-        let conductor = Conductor {
-            system: &hosts.system,
-            hosts: &hosts.joined,
-            what: &what,
-            lease: &lease,
-            bounds: self.bounds,
-            rollout: cluster.rollout,
-        };
-        let result = conductor.all_at_once(&orders).await;
-        lease.release().await;
-        session.invalidate().await;
-        result.map(|_| warnings).map_err(|stopped| stopped.diagnostic(&what).into())
+        Ok((Hosts { trust, system, joined, materials }, warnings))
+    }
+
+    /// Sections without release, for hosts whose ledger has another.
+    fn held(&self, hosts: &Hosts) -> Result<Orders, Diagnostic> {
+        let sections = cluster_sections(self.cluster, &hosts.trust, self.declared, &hosts.materials, None);
+        let authority = hosts.system.authority()?;
+        Ok(orders(self.session.writer(), authority, &self.owner(), &hosts.joined, &sections))
     }
 }
 

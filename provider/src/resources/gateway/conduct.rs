@@ -17,10 +17,11 @@ use crate::agents::{HostEntry, System, same_operator};
 use crate::resources::cluster::{
     Look, card, findings, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
 };
+use crate::resources::left::with_hosts;
 use crate::resources::natural_id::SystemId;
 use crate::resources::trust::TrustRef;
 use crate::rollout::join::{Candidate, Joined, Joiner};
-use crate::rollout::lease::Lease;
+use crate::rollout::lease::{Lease, not_overtaken};
 use crate::rollout::plan::{Course, CourseError, course};
 use crate::rollout::progress::Bounds;
 use crate::rollout::reach::wait_reached;
@@ -43,49 +44,71 @@ fn owner(name: &str) -> String {
 }
 
 impl Conduct<'_> {
-    fn owner(&self) -> String {
+    pub(super) fn owner(&self) -> String {
         owner(self.gateway.name.as_str())
     }
 
     /// Brings the supercluster about. Returns nothing of the hosts' findings: those are their clusters'.
     ///
     /// Guarantees as for a cluster: each host is in the old or the new configuration; may be repeated.
+    ///
+    /// # Errors
+    /// Why it stopped, and how each host is then.
     pub(super) async fn run(&self) -> Result<Vec<String>, Diagnostics> {
+        match self.bring_about().await {
+            Ok(findings) => Ok(findings),
+            Err(problems) => {
+                let nodes = self.gateway.nodes();
+                let hosts = nodes.map(|(host, _, node)| (host.clone(), node.agent.clone())).collect();
+                Err(with_hosts(problems, self.session, self.trust, &hosts).await)
+            }
+        }
+    }
+
+    async fn bring_about(&self) -> Result<Vec<String>, Diagnostics> {
         let system = self.system()?;
         let joined = self.join(&system).await?;
-        let pasts = pasts(&joined, &system);
-        let course = course(&pasts).map_err(|why| not_joined(&why))?;
-        let lineage = match &course {
-            Course::Form => new_lineage()?,
-            Course::Resume { lineage } | Course::Roll { lineage } => lineage.clone(),
-        };
-        let members = joined.keys().map(ToString::to_string).collect();
-        let release = Release { meta_lineage: lineage, members };
-        let lease = self.lease(&system, &joined).await?;
-        let what = self.owner();
-        let conductor = Conductor {
-            system: &system,
-            hosts: &joined,
-            what: &what,
-            lease: &lease,
-            bounds: self.bounds,
-            rollout: self.gateway.rollout,
-        };
-        let result = match course {
-            Course::Form => self.form(&conductor, &release).await,
-            Course::Resume { .. } => {
-                let orders = self.orders(&system, &joined, Some(&release))?;
-                conductor.form(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
-            }
-            Course::Roll { .. } => self.roll(&conductor, &release).await,
-        };
+        let (joined, lease) = self.leased(&system, joined, || self.join(&system)).await?;
+        let result = self.form_or_roll(&system, &joined, &lease).await;
         lease.release().await;
         self.session.remember_agents(system.hosts.values().map(|entry| entry.agent.clone()));
         self.session.invalidate().await;
         result.map(|()| Vec::new())
     }
 
-    fn system(&self) -> Result<System, Diagnostic> {
+    async fn form_or_roll(
+        &self,
+        system: &System,
+        joined: &BTreeMap<HostName, Joined>,
+        lease: &Lease,
+    ) -> Result<(), Diagnostics> {
+        let course = course(&pasts(joined, system)).map_err(|why| not_joined(&why))?;
+        let lineage = match &course {
+            Course::Form => new_lineage()?,
+            Course::Resume { lineage } | Course::Roll { lineage } => lineage.clone(),
+        };
+        let members = joined.keys().map(ToString::to_string).collect();
+        let release = Release { meta_lineage: lineage, members };
+        let what = self.owner();
+        let conductor = Conductor {
+            system,
+            hosts: joined,
+            what: &what,
+            lease,
+            bounds: self.bounds,
+            rollout: self.gateway.rollout,
+        };
+        match course {
+            Course::Form => self.form(&conductor, &release).await,
+            Course::Resume { .. } => {
+                let orders = self.orders(system, joined, Some(&release))?;
+                conductor.form(&orders).await.map_err(|stopped| stopped.diagnostic(&what).into())
+            }
+            Course::Roll { .. } => self.roll(&conductor, &release).await,
+        }
+    }
+
+    pub(super) fn system(&self) -> Result<System, Diagnostic> {
         let authority = self.session.authority(&self.trust.name, self.trust.generations)?;
         same_operator(&authority.trust(), &self.trust.operator)?;
         let hosts = self.gateway.nodes().map(|(host, member, node)| {
@@ -133,16 +156,22 @@ impl Conduct<'_> {
         .into())
     }
 
-    async fn lease(&self, system: &System, joined: &BTreeMap<HostName, Joined>) -> Result<Lease, Diagnostic> {
+    /// The lease, and the hosts as they are under it: `look` is asked again when somebody else held it first.
+    pub(super) async fn leased<F>(
+        &self,
+        system: &System,
+        joined: BTreeMap<HostName, Joined>,
+        look: impl FnOnce() -> F,
+    ) -> Result<(BTreeMap<HostName, Joined>, Lease), Diagnostics>
+    where
+        F: Future<Output = Result<BTreeMap<HostName, Joined>, Diagnostics>>,
+    {
         let agents = joined.iter().map(|(host, one)| (host.clone(), one.agent.clone())).collect();
-        Lease::acquire(
-            agents,
-            joined.len(),
-            system.authority()?,
-            self.session.lease_id()?,
-            self.session.writer().to_owned(),
-        )
-        .await
+        let (applicant, what) = (self.session.applicant()?, self.owner());
+        let authority = system.authority()?;
+        let lease = Lease::acquire(&agents, joined.len(), authority, &applicant, &what, self.bounds).await?;
+        let are_same = |before: &_, now: &_| not_overtaken(before, now, SectionKind::Gateway, self.declared);
+        lease.with_hosts(joined, look, are_same).await
     }
 
     /// An order for every host, empty where the ledger has it all.
@@ -158,7 +187,7 @@ impl Conduct<'_> {
         self.signed(system, joined, &section)
     }
 
-    fn signed(
+    pub(super) fn signed(
         &self,
         system: &System,
         joined: &BTreeMap<HostName, Joined>,
@@ -255,72 +284,6 @@ impl Conduct<'_> {
             others.map(url).collect()
         };
         nodes.iter().map(|(host, member, _)| ((*host).clone(), of(host, &member.cluster))).collect()
-    }
-
-    /// Stops and holds all servers; names, lineage and stores are kept. With `is_lost` hosts that do not answer are
-    /// only warned about.
-    ///
-    /// May be repeated; a crash half-way leaves some servers running.
-    pub(super) async fn hold(&self, is_lost: bool) -> Result<Diagnostics, Diagnostics> {
-        let mut system = self.system()?;
-        let addresses =
-            system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
-        let look = look_at(self.session, system.card(), &addresses).await;
-        let mut warnings = Diagnostics::new();
-        for (host, why) in &look.silent {
-            let told = if is_lost { Diagnostic::warning } else { Diagnostic::error };
-            let remedy = "Bring it back, or set `lost = true` when it is gone for ever.";
-            warnings.push(told(
-                format!("Host `{host}` was not told to stop"),
-                format!("`{host}`: {why}. {remedy}"),
-            ));
-        }
-        if warnings.has_errors() {
-            return Err(warnings);
-        }
-        let mut joined = BTreeMap::new();
-        for (host, seen) in look.seen {
-            let agent = system.agent(&host).await?;
-            // A host that was never told of this gateway has nothing to hold.
-            if let Some(one) = Joined::of(agent, seen).filter(|one| one.head(SectionKind::Gateway).is_some())
-            {
-                joined.insert(host, one);
-            }
-        }
-        system.hosts.retain(|host, _| joined.contains_key(host));
-        let mut orders = Orders::new();
-        let mine = owner(self.gateway.name.as_str());
-        for (host, one) in &joined {
-            let Some(head) = one.head(SectionKind::Gateway).filter(|head| head.header.owner == mine) else {
-                continue;
-            };
-            let mut section: GatewaySection = head.body().map_err(|why| {
-                Diagnostic::error(
-                    format!("The ledger of `{host}` cannot be read"),
-                    format!("{}.", chain(&why)),
-                )
-            })?;
-            section.release = None;
-            let of_one = BTreeMap::from([(host.clone(), one.clone())]);
-            orders.extend(self.signed(&system, &of_one, &section)?);
-        }
-        if orders.is_empty() {
-            return Ok(warnings);
-        }
-        let lease = self.lease(&system, &joined).await?;
-        let what = self.owner();
-        let conductor = Conductor {
-            system: &system,
-            hosts: &joined,
-            what: &what,
-            lease: &lease,
-            bounds: self.bounds,
-            rollout: self.gateway.rollout,
-        };
-        let result = conductor.all_at_once(&orders).await;
-        lease.release().await;
-        self.session.invalidate().await;
-        result.map(|_| warnings).map_err(|stopped| stopped.diagnostic(&what).into())
     }
 }
 
