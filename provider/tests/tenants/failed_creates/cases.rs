@@ -48,7 +48,8 @@ const CLUSTER: &[Case] = &[
         ONE_HOST,
         Fails(&["Only 0 of 3 agents grant the lease, 2 are needed", WHY, "Bring the hosts back"]),
     ),
-    // Stages.
+    // Asks all hosts whether they would take it, then stages.
+    case(Method::Preview, ONE_HOST, ALL_HOSTS),
     case(Method::Apply, ONE_HOST, ALL_HOSTS),
     case(Method::Probe, UNREACHED, UNREACHED),
     // Releases.
