@@ -33,23 +33,25 @@ use Effect::{Fails, Goes};
 
 const JOIN: Effect = Fails(&["did not come", WHY, "its time is over"]);
 const ONE_HOST: Effect = Fails(&["stopped at one host", "`east-1`", WHY, "Changed: `"]);
+const ONE_ASKED: Effect = Fails(&["stopped at one host", "`east-1`", WHY, "Changed: none."]);
 const ALL_HOSTS: Effect = Fails(&["stopped at 3 hosts", WHY, "Changed: none."]);
 const UNREACHED: Effect = Fails(&["do not reach each other", "`east-1`", WHY, "No held server was started"]);
 const UNFORMED: Effect = Fails(&["stopped", "`east-1`", WHY, "its time is over"]);
 const CLAIMS_OF_NOBODY: Effect = Fails(&["No host took the claims", WHY, "`east-1`", "`east-3`"]);
 const SYSTEM_OF_NOBODY: Effect = Fails(&["tells of its system", WHY]);
+const CLAIMS_OF_STREAM: Effect = Fails(&["account `orders`", WHY]);
 const TUNNEL_OF_NOBODY: Effect = Fails(&["No server lets the provider into account `orders`", WHY]);
 
 const CLUSTER: &[Case] = &[
     case(Method::Observe, JOIN, JOIN),
-    // Two of three grant the lease; the stage then fails.
+    // Two of three grant the lease; the third is asked then, and fails.
     case(
         Method::Lease,
-        ONE_HOST,
+        ONE_ASKED,
         Fails(&["Only 0 of 3 agents grant the lease, 2 are needed", WHY, "Bring the hosts back"]),
     ),
     // Asks all hosts whether they would take it, then stages.
-    case(Method::Preview, ONE_HOST, ALL_HOSTS),
+    case(Method::Preview, ONE_ASKED, ALL_HOSTS),
     case(Method::Apply, ONE_HOST, ALL_HOSTS),
     case(Method::Probe, UNREACHED, UNREACHED),
     // Releases.
@@ -66,8 +68,12 @@ const ACCOUNT: &[Case] = &[
     case(Method::Apply, Goes, CLAIMS_OF_NOBODY),
 ];
 const USER: &[Case] = ACCOUNT;
-const STREAM: &[Case] =
-    &[case(Method::Observe, Goes, SYSTEM_OF_NOBODY), case(Method::Tunnel, Goes, TUNNEL_OF_NOBODY)];
+const STREAM: &[Case] = &[
+    case(Method::Observe, Goes, SYSTEM_OF_NOBODY),
+    // Which key of the account servers know.
+    case(Method::Claims, Goes, CLAIMS_OF_STREAM),
+    case(Method::Tunnel, Goes, TUNNEL_OF_NOBODY),
+];
 
 /// All steps of a create, in order.
 pub(super) fn cases(kind: Kind) -> &'static [Case] {
