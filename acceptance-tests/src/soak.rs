@@ -10,6 +10,7 @@ pub mod configurations;
 pub mod drift;
 pub mod growing;
 pub mod hostile_port;
+pub mod kill;
 pub mod lesser_keys;
 pub mod proof;
 pub mod rotation;
@@ -69,6 +70,7 @@ pub const PROOFS: &[(&str, Prove)] = &[
     ("lesser-keys", lesser_keys::prove),
     ("rotation", rotation::prove),
     ("terraform-kill", terraform_kill::prove),
+    ("kill", kill::prove),
 ];
 
 #[cfg(test)]

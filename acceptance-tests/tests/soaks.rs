@@ -73,6 +73,11 @@ fn terraform_kill() {
     sample("terraform-kill");
 }
 
+#[test]
+fn kill() {
+    sample("kill");
+}
+
 /// Runs the sample of the proof `name`, from a seed that a failure prints.
 fn sample(name: &str) {
     let seed = u64::from(std::process::id());

@@ -34,7 +34,6 @@ mod secret;
 mod steps;
 mod target;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,7 +42,6 @@ use host_state::lease::Wish;
 use host_state::report::{ApplyEvent, Report};
 use host_state::{Plan, SignedSection, layout};
 use identity::HostKeys;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -116,6 +114,19 @@ impl LocalApplier {
         LocalApplier::open_with(settings, view, Effects::default())
     }
 
+    /// Returns when nothing changes the host, such as the start.
+    #[cfg(feature = "testing")]
+    pub async fn settled(&self) {
+        let _work = self.host.work.lock().await;
+    }
+
+    /// Looks at everything now, as the loop does every minute.
+    #[cfg(feature = "testing")]
+    pub async fn sweep(&self) {
+        self.settled().await;
+        self.host.sweep().await;
+    }
+
     /// As [`LocalApplier::open`], with effects that a test can make fail.
     ///
     /// # Errors
@@ -126,8 +137,9 @@ impl LocalApplier {
         effects: Effects,
     ) -> Result<Arc<LocalApplier>, OpenError> {
         let state_dir = settings.state_dir.clone();
-        files::make_directory(&state_dir, layout::DIRECTORY_MODE)?;
-        let lock = lock_state(&state_dir)?;
+        files::make_directory(&effects, &state_dir, layout::DIRECTORY_MODE)?;
+        let lock = files::lock(&effects, &state_dir.join(LOCK_FILE))?;
+        let lock = lock.ok_or_else(|| OpenError::InUse { path: state_dir.clone() })?;
         let secret = secret::read_or_make(&effects, &state_dir)?;
         let ledger = Ledger::open(state_dir.join(layout::LEDGER), effects.clone())?;
         let renditions = Renditions::open(state_dir.clone(), effects.clone())?;
@@ -146,19 +158,6 @@ impl LocalApplier {
     /// Has the host looked at whole at once, not when the minute is over; after the change that is under way.
     pub fn sweep_now(&self) {
         self.host.sweep_wanted.store(true, std::sync::atomic::Ordering::Release);
-    }
-}
-
-fn lock_state(state_dir: &std::path::Path) -> Result<File, OpenError> {
-    let path = state_dir.join(LOCK_FILE);
-    let fail = |errno: rustix::io::Errno| FileError::Write { path: path.clone(), source: errno.into() };
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file =
-        rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(layout::SECRET_MODE)).map_err(fail)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(File::from(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { path: state_dir.to_owned() }),
-        Err(errno) => Err(fail(errno).into()),
     }
 }
 

@@ -11,3 +11,5 @@ pub mod fuzz;
 pub mod parts;
 pub mod roles;
 pub mod shadow;
+#[cfg(feature = "testing")]
+pub mod testing;

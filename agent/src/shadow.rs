@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 
 use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
-use crate::parts::nats::log;
+use crate::parts::nats::{log, process};
 
 /// How long a trial may take until the server listens.
 pub const SHADOW_DEADLINE: Duration = Duration::from_secs(20);
@@ -60,7 +60,7 @@ pub enum ShadowError {
 /// Boots `config` with the certificates of the rendition in `candidate`, in `scratch`, and stops it again.
 ///
 /// Changes nothing outside `scratch`, which is emptied first and removed afterwards. A crash half-way leaves a
-/// server on loopback ports that the system chose, which dies with its directory at the next trial.
+/// server on loopback ports that the system chose, which the next start of the agent ends.
 ///
 /// # Errors
 /// [`ShadowError`].
@@ -72,36 +72,50 @@ pub async fn boot(
     scratch: &Path,
 ) -> Result<(), ShadowError> {
     let run = |source| ShadowError::Run { binary: binary.to_owned(), source };
+    end_left_over(effects, scratch).await.map_err(run)?;
     files::remove_directory(effects, Effect::Prune, scratch)?;
-    files::make_directory(scratch, layout::DIRECTORY_MODE)?;
+    files::make_directory(effects, scratch, layout::DIRECTORY_MODE)?;
     let plan = ShadowPlan { directory: scratch.display().to_string() };
     let text = shadow(config, &plan).text;
-    files::swap_link(&Effects::default(), Effect::BootShadow, &scratch.join(layout::CURRENT), candidate)?;
+    files::swap_link(effects, Effect::LinkTrial, &scratch.join(layout::CURRENT), candidate)?;
     files::write_new(
-        &Effects::default(),
-        Effect::BootShadow,
+        effects,
+        Effect::WriteTrial,
         &scratch.join(CONFIG),
         text.as_bytes(),
         layout::SECRET_MODE,
     )?;
     effects.reach(Effect::BootShadow, Moment::Before).map_err(run)?;
-    let output = std::fs::File::create(scratch.join(OUTPUT)).map_err(run)?;
-    let mut child = Command::new(binary)
+    let output = files::open_output(effects, &scratch.join(OUTPUT)).map_err(run)?;
+    let mut command = Command::new(binary);
+    command
         .args(["-c", CONFIG])
         .current_dir(scratch)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(output.try_clone().map_err(run)?)
         .stderr(output)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(run)?;
+        .kill_on_drop(true);
+    let mut child = process::unless_busy(|| command.spawn()).map_err(run)?;
+    effects.reach(Effect::BootShadow, Moment::Prepared).map_err(run)?;
     let outcome = until_ready(&mut child, scratch).await;
     // SIGKILL is enough for a server whose data nobody will read.
     child.kill().await.map_err(run)?;
     effects.reach(Effect::BootShadow, Moment::After).map_err(run)?;
     outcome?;
     Ok(files::remove_directory(effects, Effect::Prune, scratch)?)
+}
+
+/// Ends the server of a trial that a crash left in `scratch`: it would go on for ever, and its directory with it.
+///
+/// # Errors
+/// When it stays.
+pub async fn end_left_over(effects: &Effects, scratch: &Path) -> io::Result<()> {
+    // It is removed at the end of every trial.
+    if !scratch.is_dir() {
+        return Ok(());
+    }
+    process::end_left_over(effects, scratch, CONFIG).await
 }
 
 async fn until_ready(child: &mut Child, scratch: &Path) -> Result<(), ShadowError> {

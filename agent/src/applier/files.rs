@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 
 use crate::parts::effects::{Effect, Effects, Moment};
 
@@ -90,6 +90,7 @@ pub fn write_atomic(
     effects.reach(effect, Moment::Before).map_err(write)?;
     let mut file = create(&temporary, mode).map_err(write)?;
     file.write_all(bytes).map_err(write)?;
+    effects.written(effect, &temporary).map_err(write)?;
     file.sync_all().map_err(|source| FileError::Sync { path: path.to_owned(), source })?;
     drop(file);
     let rename = |source| FileError::Rename { path: path.to_owned(), source };
@@ -114,7 +115,7 @@ pub fn write_new(
     effects.reach(effect, Moment::Before).map_err(write)?;
     let mut file = create(path, mode).map_err(write)?;
     file.write_all(bytes).map_err(write)?;
-    effects.reach(effect, Moment::Prepared).map_err(write)?;
+    effects.written(effect, path).map_err(write)?;
     file.sync_all().map_err(|source| FileError::Sync { path: path.to_owned(), source })?;
     effects.reach(effect, Moment::After).map_err(write)
 }
@@ -180,16 +181,62 @@ pub fn remove_directory(effects: &Effects, effect: Effect, path: &Path) -> Resul
 ///
 /// # Errors
 /// [`FileError`], naming the path.
-pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+pub fn make_directory(effects: &Effects, path: &Path, mode: u32) -> Result<(), FileError> {
     let fail = |source| FileError::Directory { path: path.to_owned(), source };
-    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
-        Ok(()) => {
-            rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
-                .map_err(|errno| fail(errno.into()))?;
-            sync_directory(path)?;
-            path.parent().map_or(Ok(()), sync_directory)
-        }
-        Err(rustix::io::Errno::EXIST) if path.is_dir() => Ok(()),
+    if path.is_dir() {
+        return Ok(());
+    }
+    effects.reach(Effect::MakeDirectory, Moment::Before).map_err(fail)?;
+    create_directory(path, mode).map_err(fail)?;
+    sync_directory(path)?;
+    path.parent().map_or(Ok(()), sync_directory)?;
+    effects.reach(Effect::MakeDirectory, Moment::After).map_err(fail)
+}
+
+/// Makes a directory that must not be there yet, with exactly the permission bits `mode`, durably.
+///
+/// # Errors
+/// Those of the system, and injected ones.
+pub fn add_directory(effects: &Effects, effect: Effect, path: &Path, mode: u32) -> io::Result<()> {
+    effects.run(effect, || {
+        create_directory(path, mode)?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        sync_directory(parent).map_err(io::Error::other)
+    })
+}
+
+/// Sets the permission bits of a file or directory.
+///
+/// # Errors
+/// Those of the system, and injected ones.
+pub fn set_mode(effects: &Effects, effect: Effect, path: &Path, mode: u32) -> io::Result<()> {
+    effects.run(effect, || Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())?))
+}
+
+/// Opens a file for what a server prints, which is appended; makes it, for the owner alone, where it is missing.
+///
+/// # Errors
+/// Those of the system, and injected ones.
+pub fn open_output(effects: &Effects, path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    effects.run(Effect::OpenOutput, || {
+        Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))?))
+    })
+}
+
+/// Locks the file `path`, which is made where it is missing, until the returned handle closes; `None` when somebody
+/// else holds it.
+///
+/// # Errors
+/// [`FileError`], naming the path.
+pub fn lock(effects: &Effects, path: &Path) -> Result<Option<File>, FileError> {
+    let fail = |source| FileError::Write { path: path.to_owned(), source };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let open = || Ok(rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))?);
+    let file = effects.run(Effect::LockState, open).map_err(fail)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(File::from(file))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(fail(errno.into())),
     }
 }
@@ -232,6 +279,13 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileErro
 pub fn mode_of(path: &Path) -> io::Result<u32> {
     use std::os::unix::fs::PermissionsExt;
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
+}
+
+fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    let bits = Mode::from_raw_mode(mode);
+    rustix::fs::mkdirat(CWD, path, bits)?;
+    // The umask may have taken bits away.
+    Ok(rustix::fs::chmodat(CWD, path, bits, AtFlags::empty())?)
 }
 
 fn create(path: &Path, mode: u32) -> io::Result<File> {
@@ -280,7 +334,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("claim.json");
         write_atomic(&Effects::default(), Effect::WriteClaim, &path, b"old", 0o600).unwrap();
-        for moment in [Moment::Before, Moment::Prepared] {
+        for moment in [Moment::Before, Moment::Written, Moment::Prepared] {
             let effects = Effects::with_faults(Arc::new(At(moment)));
             let error = write_atomic(&effects, Effect::WriteClaim, &path, b"new", 0o600).unwrap_err();
             assert!(error.to_string().contains("claim.json"), "{error}");

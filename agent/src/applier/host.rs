@@ -45,6 +45,8 @@ pub(super) struct Host {
     pub(super) sweep_wanted: AtomicBool,
     /// Held by whoever changes the host: one change at a time. Observing never takes it.
     pub(super) work: Arc<tokio::sync::Mutex<()>>,
+    /// Whether the start came to its end.
+    pub(super) is_up: AtomicBool,
     server: Mutex<Option<ServerProcess>>,
     /// What the running server was last started or reloaded with; `None` when that is unknown.
     running_config: Mutex<Option<ServerConfig>>,
@@ -79,6 +81,7 @@ impl Host {
             api: watch::Sender::new(None),
             sweep_wanted: AtomicBool::new(false),
             work: Arc::new(tokio::sync::Mutex::new(())),
+            is_up: AtomicBool::new(false),
             server: Mutex::new(None),
             running_config: Mutex::new(None),
             notes: Mutex::new(BTreeSet::new()),

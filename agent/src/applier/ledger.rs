@@ -109,7 +109,7 @@ impl Ledger {
     /// # Errors
     /// When the directory cannot be made.
     pub fn open(directory: PathBuf, effects: Effects) -> Result<Ledger, FileError> {
-        files::make_directory(&directory, 0o700)?;
+        files::make_directory(&effects, &directory, 0o700)?;
         Ok(Ledger { directory, effects })
     }
 

@@ -18,11 +18,13 @@ use super::claim::{self, EnrollmentFile};
 use super::events::Events;
 use super::gate;
 use super::host::{Host, now};
+use super::ladder::SHADOW_DIR;
 use super::ledger::{Contents, HostFacts, Kept};
 use super::target::{Target, Which};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{ClaimState, OpenDoor};
+use crate::shadow;
 
 /// How often the host is looked at whole.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,8 +47,10 @@ struct Clock {
 
 /// Runs until it is dropped. `started` is the work lock, held since before anybody could ask for a change.
 pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<()>) {
-    host.recover().await;
-    host.come_up().await;
+    host.end_left_trial().await;
+    if host.recover().await {
+        host.come_up().await;
+    }
     // Also under an unreadable ledger, which nothing else is done with.
     host.renew_certificate().await;
     drop(started);
@@ -60,15 +64,20 @@ pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<(
 }
 
 impl Host {
-    /// Brings the host to what was confirmed, whatever `on_drift` says: this is the start.
+    /// Brings the host to what was confirmed, whatever `on_drift` says: this is the start. One that fails is tried again
+    /// by every sweep until something ran; a server that ran and ended is not its matter.
     async fn come_up(&self) {
         let Ok(contents) = self.ledger.read() else { return };
-        if let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) {
+        let is_up = if let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) {
             self.hold_ports(&target).await;
-            self.repair(contents).await;
-        } else if let Ok(Some(target)) = Target::of(&contents, Which::Accepted) {
-            self.hold_ports(&target).await;
-        }
+            self.repair(contents).await
+        } else {
+            if let Ok(Some(target)) = Target::of(&contents, Which::Accepted) {
+                self.hold_ports(&target).await;
+            }
+            true
+        };
+        self.is_up.store(is_up, Ordering::Relaxed);
     }
 
     async fn tick(&self, clock: &mut Clock) {
@@ -92,9 +101,20 @@ impl Host {
         }
     }
 
+    /// Ends a trial that a crash left behind; one that stays is tried again by the next sweep or apply.
+    pub(super) async fn end_left_trial(&self) {
+        let scratch = self.state_dir().join(SHADOW_DIR);
+        if let Err(error) = shadow::end_left_over(&self.effects, &scratch).await {
+            tracing::warn!(%error, "a trial that a crash left behind goes on");
+        }
+    }
+
     /// A server that ended although it should run starts again, after a pause that grows.
     async fn server_ended(&self, clock: &mut Clock) {
         let Ok(_work) = self.work.try_lock() else { return };
+        if !self.recover().await {
+            return;
+        }
         let Ok(contents) = self.ledger.read() else { return };
         let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) else { return };
         let is_wanted =
@@ -113,15 +133,25 @@ impl Host {
     }
 
     /// Looks at everything, renews what is due, and repairs where that was asked for.
-    async fn sweep(&self) {
+    pub(super) async fn sweep(&self) {
         // While a change is under way a wish stays.
         let Ok(_work) = self.work.try_lock() else { return };
         self.sweep_wanted.store(false, Ordering::Release);
+        self.end_left_trial().await;
+        let is_ended = self.recover().await;
         self.renew_certificate().await;
+        if !is_ended {
+            return;
+        }
+        if !self.is_up.load(Ordering::Relaxed) && self.server().is_none() {
+            self.come_up().await;
+        }
         let Ok(contents) = self.ledger.read() else { return };
         let Ok(Some(target)) = Target::of(&contents, Which::Confirmed) else { return };
         match target.cluster.on_drift {
-            OnDrift::Repair => self.repair(contents).await,
+            OnDrift::Repair => {
+                self.repair(contents).await;
+            }
             OnDrift::Report if self.running_server().is_some() => {
                 let (facts, written) = (&contents.facts, BTreeSet::new());
                 self.converge_claims(&target, facts, &written, &Events::default()).await;
@@ -130,13 +160,14 @@ impl Host {
         }
     }
 
-    async fn repair(&self, contents: Contents) {
+    async fn repair(&self, contents: Contents) -> bool {
         match self.bring(contents, &[], Goal::Repair, &Events::default()).await {
-            Ok(Outcome::Confirmed | Outcome::Staged) => {}
+            Ok(Outcome::Confirmed | Outcome::Staged) => return true,
             Ok(Outcome::Refused { reason }) => tracing::warn!(reason, "the host cannot be repaired"),
             Ok(Outcome::RolledBack { step, reason }) => tracing::warn!(step, reason, "a repair failed"),
             Err(error) => tracing::warn!(error = host_state::chain(&error), "a repair failed"),
         }
+        false
     }
 
     /// Mints and brings in a new leaf when one third of its life is over. Needs no readable ledger, so that

@@ -142,7 +142,7 @@ impl Renditions {
     /// # Errors
     /// When the directory cannot be made.
     pub fn open(state_dir: PathBuf, effects: Effects) -> Result<Renditions, FileError> {
-        files::make_directory(&state_dir.join(layout::RENDITIONS), layout::DIRECTORY_MODE)?;
+        files::make_directory(&effects, &state_dir.join(layout::RENDITIONS), layout::DIRECTORY_MODE)?;
         Ok(Renditions { state_dir, effects })
     }
 
@@ -181,7 +181,7 @@ impl Renditions {
         let number = self.next_number()?;
         let directory = self.root().join(layout::candidate_name(number));
         files::remove_directory(&self.effects, Effect::Prune, &directory)?;
-        files::make_directory(&directory, layout::DIRECTORY_MODE)?;
+        files::make_directory(&self.effects, &directory, layout::DIRECTORY_MODE)?;
         let listed = files.manifest().into_iter().map(|(name, file)| {
             let DesiredFile { sha256, mode } = file;
             (name, ManifestFile { sha256, mode })

@@ -80,14 +80,21 @@ impl Host {
 
     pub(super) async fn apply(&self, order: ApplyOrder, events: &Events) -> Result<Outcome, ApplierError> {
         let _work = self.work.lock().await;
-        let (record, admitted) = self.take_in(&order.sections)?;
+        let (record, mut admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
+        if order.mode == ApplyMode::Roll && !is_claims_only(&order) && self.is_interrupted() {
+            self.end_interrupted().await.map_err(|reason| {
+                ApplierError::Failed(format!("an earlier change could not be ended: {reason}"))
+            })?;
+            admitted = self.take_in(&order.sections)?.1;
+        }
         let Admitted { contents, new } = admitted;
         if is_claims_only(&order) && order.mode == ApplyMode::Roll {
             self.forget_notes();
             let written = contents.claims.as_ref().map(written).transpose()?.unwrap_or_default();
             return self.bring_claims(contents, &new, &written, events).await;
         }
+        self.end_left_trial().await;
         let goal = match order.mode {
             ApplyMode::Stage => Goal::Stage,
             ApplyMode::Roll => Goal::Roll,

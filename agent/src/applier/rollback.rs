@@ -124,43 +124,54 @@ impl Host {
         self.view.hold_ports(&ports).await;
     }
 
-    /// Ends or takes back what a crash interrupted. Called once, at start, before anything else changes the host.
-    pub(super) async fn recover(&self) {
-        let path = self.state_dir().join(layout::INTENT_FILE);
+    /// Whether a change was begun and not ended: by a crash, or because its last marks could not be written.
+    pub(super) fn is_interrupted(&self) -> bool {
+        intent::read(&self.intent_path()) != Kept::Missing
+    }
+
+    /// As [`Host::end_interrupted`], where nobody asks: what fails is noted. False then.
+    pub(super) async fn recover(&self) -> bool {
+        let Err(reason) = self.end_interrupted().await else { return true };
+        self.note(Finding {
+            item: "process".to_owned(),
+            problem: format!("an interrupted change could not be ended: {reason}"),
+            remedy: "look at the cause; the agent tries again every minute".to_owned(),
+        });
+        false
+    }
+
+    /// Ends a change that passed its gate, and takes back one that did not. Before anything else changes the host:
+    /// what is marked as confirmed may not be what was proven until then.
+    ///
+    /// May be repeated; does nothing where no change was interrupted.
+    ///
+    /// # Errors
+    /// Why it stays as it is.
+    pub(super) async fn end_interrupted(&self) -> Result<(), String> {
+        let path = self.intent_path();
         let kept = intent::read(&path);
         if kept == Kept::Missing {
-            return;
+            return Ok(());
         }
-        let mut contents = match self.ledger.read() {
-            Ok(contents) => contents,
-            Err(unreadable) => {
-                tracing::error!(reason = unreadable.reason, "an interrupted change stays as it is");
-                return;
-            }
-        };
-        let outcome = match kept {
+        let mut contents = self.ledger.read().map_err(|unreadable| unreadable.reason)?;
+        match kept {
             Kept::Valid(Intent { stage: Stage::Passed, to, sections, .. }) => {
-                self.finish_marks(&mut contents, to, &sections)
+                self.finish_marks(&mut contents, to, &sections)?;
             }
             Kept::Valid(_) | Kept::Unreadable { .. } | Kept::Missing => {
                 self.note(Finding {
                     item: "process".to_owned(),
-                    problem: "a change was interrupted and taken back when the agent started again"
-                        .to_owned(),
+                    problem: "a change was interrupted and taken back".to_owned(),
                     remedy: "apply again".to_owned(),
                 });
-                self.recover_back(&mut contents).await
+                self.recover_back(&mut contents).await?;
             }
-        };
-        let ended = outcome
-            .and_then(|()| intent::remove(&self.effects, &path).map_err(|error| host_state::chain(&error)));
-        if let Err(reason) = ended {
-            self.note(Finding {
-                item: "process".to_owned(),
-                problem: format!("an interrupted change could not be ended: {reason}"),
-                remedy: "restart the agent once the cause is gone".to_owned(),
-            });
         }
+        intent::remove(&self.effects, &path).map_err(|error| host_state::chain(&error))
+    }
+
+    fn intent_path(&self) -> std::path::PathBuf {
+        self.state_dir().join(layout::INTENT_FILE)
     }
 
     fn finish_marks(

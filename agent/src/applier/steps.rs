@@ -32,7 +32,10 @@ const STOP_BASE: Duration = Duration::from_secs(30);
 const STOP_PER_ASSET: Duration = Duration::from_millis(20);
 
 impl Host {
-    /// Makes and marks the store. The meta group's name is durable in ledger and store before the first start.
+    /// Makes and marks the store. The meta group's name is durable in store and ledger before the first start.
+    ///
+    /// The ledger has it last: from then on a store without mark is taken for one whose disk is gone. A crash half-way
+    /// leaves a store that is prepared again.
     pub(super) fn prepare_store(&self, target: &Target, facts: &mut HostFacts) -> Result<(), String> {
         if target.cluster.config.jetstream.is_none() {
             return self.remember_release(target, facts);
@@ -53,10 +56,15 @@ impl Host {
             self.ledger.write_facts(&next).map_err(|error| host_state::chain(&error))?;
             *facts = next;
         }
-        self.remember_release(target, facts)?;
         let HostFacts { store_id, meta_lineage, formed, confirmed_rendition: _ } = facts.clone();
+        let meta_lineage = match target.run() {
+            Run::Released(release) => Some(release.meta_lineage),
+            Run::Held => meta_lineage,
+        };
         let mark = Mark { store_id: store_id.unwrap_or_default(), meta_lineage, formed };
-        store::prepare(&self.effects, &target.cluster.store, &mark).map_err(|error| host_state::chain(&error))
+        let prepared = store::prepare(&self.effects, &target.cluster.store, &mark);
+        prepared.map_err(|error| host_state::chain(&error))?;
+        self.remember_release(target, facts)
     }
 
     /// Writes the meta group that a release names into the ledger.

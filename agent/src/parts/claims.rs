@@ -91,7 +91,7 @@ pub fn put_back(effects: &Effects, state_dir: &Path, account: &str, jwt: &str) -
     if let Err(error) = account.parse::<AccountPublicKey>() {
         return Err(FileError::Write { path, source: io::Error::other(error) });
     }
-    files::write_atomic(effects, Effect::PushClaim, &path, jwt.as_bytes(), layout::PUBLIC_MODE)
+    files::write_atomic(effects, Effect::PutBackClaim, &path, jwt.as_bytes(), layout::PUBLIC_MODE)
 }
 
 #[cfg(test)]

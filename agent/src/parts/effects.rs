@@ -1,149 +1,168 @@
 //! Every change that the applier makes to the world, by name, so that each can be made to fail.
 //!
-//! All writes, renames, signals and starts pass through [`Effects::run`]. In service there is no [`Faults`] and
-//! nothing but the effect happens; a test gives one and decides, for each name and moment, whether the effect
-//! fails there. A crash is a fault that, once reached, fails every later effect as well: nothing reaches the disk
-//! after it, as with a power cut. It must not be used for reading.
+//! All writes, renames, signals and starts pass through [`Effects`]. In service there is no [`Faults`] and nothing but
+//! the effect happens; a test gives one and decides, for each name and moment, whether the effect fails there, or the
+//! process dies there. It must not be used for reading.
+//!
+//! One table makes the names, so an effect that is added is in [`Effect::ALL`] and has a [`Form`], which says at which
+//! moments it can be struck. `cargo xtask check-layers` holds that nothing is written or started anywhere else.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-/// One kind of change to the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Effect {
+macro_rules! effects {
+    ($($(#[$doc:meta])* $name:ident: $form:ident = $text:literal,)+) => {
+        /// One kind of change to the world.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Effect {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Effect {
+            /// Every effect.
+            pub const ALL: &[Effect] = &[$(Effect::$name),+];
+
+            /// How it is carried out.
+            #[must_use]
+            pub fn form(self) -> Form {
+                match self {
+                    $(Effect::$name => Form::$form,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for Effect {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    $(Effect::$name => $text,)+
+                })
+            }
+        }
+    };
+}
+
+effects! {
+    /// `agent.lock`, which keeps a second agent out, is made where it is missing.
+    LockState: Entry = "lock-state",
+    /// A directory of the state directory is made where it is missing.
+    MakeDirectory: Entry = "make-directory",
     /// `host-secret.json`, once.
-    WriteHostSecret,
+    WriteHostSecret: File = "write-host-secret",
     /// `claim.json`.
-    WriteClaim,
+    WriteClaim: File = "write-claim",
     /// `enrollment.json`: the token's first sight, its burning.
-    WriteEnrollment,
-    /// `lease.json`.
-    WriteLease,
+    WriteEnrollment: File = "write-enrollment",
+    /// `lease.json`, written or removed.
+    WriteLease: File = "write-lease",
     /// `leaf.json`: the newest certificate.
-    WriteLeaf,
+    WriteLeaf: File = "write-leaf",
     /// A section's ledger file.
-    WriteLedger,
+    WriteLedger: File = "write-ledger",
     /// The ledger's own facts: store id, lineage, formed.
-    WriteHostFacts,
+    WriteHostFacts: File = "write-host-facts",
     /// A file of a rendition that is being made.
-    WriteRenditionFile,
+    WriteRenditionFile: NewFile = "write-rendition-file",
     /// A rendition's directory gets its final name.
-    KeepRendition,
-    /// `intent.json` before a switch.
-    WriteIntent,
+    KeepRendition: Entry = "keep-rendition",
+    /// `intent.json` before a switch, and when it passed.
+    WriteIntent: File = "write-intent",
     /// `intent.json` after a switch was confirmed or taken back.
-    RemoveIntent,
-    /// `current` points at another rendition.
-    SwapCurrent,
+    RemoveIntent: Entry = "remove-intent",
+    /// `current` points at another rendition, or at none.
+    SwapCurrent: Link = "swap-current",
     /// A file of the current rendition is put back to what its manifest says.
-    RestoreFile,
+    RestoreFile: File = "restore-file",
     /// An old rendition or a trial directory goes away.
-    Prune,
+    Prune: Entry = "prune",
     /// The store directory is made.
-    CreateStore,
+    CreateStore: Entry = "create-store",
     /// The store directory's permission bits.
-    SetStoreMode,
+    SetStoreMode: Entry = "set-store-mode",
     /// The store's identity file.
-    WriteStoreMark,
+    WriteStoreMark: File = "write-store-mark",
     /// A nats-server binary is copied into the state directory.
-    InstallBinary,
+    InstallBinary: File = "install-binary",
+    /// The link to a candidate in a trial directory.
+    LinkTrial: Link = "link-trial",
+    /// The configuration of a trial boot.
+    WriteTrial: NewFile = "write-trial",
+    /// The file that takes the output of a server is made where it is missing.
+    OpenOutput: Entry = "open-output",
     /// nats-server starts.
-    StartServer,
+    StartServer: Act = "start-server",
     /// The record by which a restarted agent finds its nats-server again.
-    WriteProcessRecord,
+    WriteProcessRecord: File = "write-process-record",
     /// SIGHUP to nats-server.
-    ReloadServer,
+    ReloadServer: Act = "reload-server",
     /// SIGTERM to nats-server.
-    StopServer,
+    StopServer: Act = "stop-server",
     /// SIGKILL to nats-server, after the deadline of a stop.
-    KillServer,
+    KillServer: Act = "kill-server",
     /// `nats-server -t` in a trial directory.
-    CheckConfiguration,
+    CheckConfiguration: Act = "check-configuration",
     /// The trial boot in a scratch directory.
-    BootShadow,
+    BootShadow: Trial = "boot-shadow",
+    /// SIGKILL to the server of a trial that a crash left behind.
+    EndTrial: Act = "end-trial",
     /// An account's JWT is pushed to the local resolver.
-    PushClaim,
+    PushClaim: Act = "push-claim",
+    /// An account's JWT is put back into the resolver's directory.
+    PutBackClaim: File = "put-back-claim",
 }
 
-impl Effect {
-    /// Every effect, for tests that go through all of them.
-    pub const ALL: [Effect; 26] = [
-        Effect::WriteHostSecret,
-        Effect::WriteClaim,
-        Effect::WriteEnrollment,
-        Effect::WriteLease,
-        Effect::WriteLeaf,
-        Effect::WriteLedger,
-        Effect::WriteHostFacts,
-        Effect::WriteRenditionFile,
-        Effect::KeepRendition,
-        Effect::WriteIntent,
-        Effect::RemoveIntent,
-        Effect::SwapCurrent,
-        Effect::RestoreFile,
-        Effect::Prune,
-        Effect::CreateStore,
-        Effect::SetStoreMode,
-        Effect::WriteStoreMark,
-        Effect::InstallBinary,
-        Effect::StartServer,
-        Effect::WriteProcessRecord,
-        Effect::ReloadServer,
-        Effect::StopServer,
-        Effect::KillServer,
-        Effect::CheckConfiguration,
-        Effect::BootShadow,
-        Effect::PushClaim,
-    ];
+/// How an effect is carried out, and so at which moments it can be struck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A file is written beside its place, fsynced and renamed.
+    File,
+    /// A file of a directory that nobody looks at yet is written and fsynced.
+    NewFile,
+    /// A symbolic link is made beside its place and renamed.
+    Link,
+    /// One call changes a directory: made, renamed, emptied, its bits.
+    Entry,
+    /// A process is started or signalled, or something is sent.
+    Act,
+    /// A process is started that is to be ended again.
+    Trial,
 }
 
-impl std::fmt::Display for Effect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Effect::WriteHostSecret => "write-host-secret",
-            Effect::WriteClaim => "write-claim",
-            Effect::WriteEnrollment => "write-enrollment",
-            Effect::WriteLease => "write-lease",
-            Effect::WriteLeaf => "write-leaf",
-            Effect::WriteLedger => "write-ledger",
-            Effect::WriteHostFacts => "write-host-facts",
-            Effect::WriteRenditionFile => "write-rendition-file",
-            Effect::KeepRendition => "keep-rendition",
-            Effect::WriteIntent => "write-intent",
-            Effect::RemoveIntent => "remove-intent",
-            Effect::SwapCurrent => "swap-current",
-            Effect::RestoreFile => "restore-file",
-            Effect::Prune => "prune",
-            Effect::CreateStore => "create-store",
-            Effect::SetStoreMode => "set-store-mode",
-            Effect::WriteStoreMark => "write-store-mark",
-            Effect::InstallBinary => "install-binary",
-            Effect::StartServer => "start-server",
-            Effect::WriteProcessRecord => "write-process-record",
-            Effect::ReloadServer => "reload-server",
-            Effect::StopServer => "stop-server",
-            Effect::KillServer => "kill-server",
-            Effect::CheckConfiguration => "check-configuration",
-            Effect::BootShadow => "boot-shadow",
-            Effect::PushClaim => "push-claim",
-        })
+impl Form {
+    /// The moments that an effect of this form passes, in order.
+    #[must_use]
+    pub fn moments(self) -> &'static [Moment] {
+        match self {
+            Form::File => &[Moment::Before, Moment::Written, Moment::Prepared, Moment::After],
+            Form::NewFile => &[Moment::Before, Moment::Written, Moment::After],
+            Form::Link | Form::Trial => &[Moment::Before, Moment::Prepared, Moment::After],
+            Form::Entry | Form::Act => &[Moment::Before, Moment::After],
+        }
     }
 }
 
 /// Where within an effect a fault may strike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Moment {
     /// Nothing was done yet.
     Before,
-    /// A temporary file is written and fsynced, and not yet renamed.
+    /// All bytes are handed to the system and none is fsynced: a power cut may tear the file.
+    Written,
+    /// Durable under its temporary name, and not yet renamed; of a trial: started, and not yet ended.
     Prepared,
     /// It was done; whoever asked does not know.
     After,
 }
 
-impl Moment {
-    /// Every moment.
-    pub const ALL: [Moment; 3] = [Moment::Before, Moment::Prepared, Moment::After];
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Moment::Before => "before",
+            Moment::Written => "written",
+            Moment::Prepared => "prepared",
+            Moment::After => "after",
+        })
+    }
 }
 
 /// Decides what fails; tests implement it.
@@ -153,6 +172,15 @@ pub trait Faults: Send + Sync {
     /// # Errors
     /// The error that the effect is to end with.
     fn reach(&self, effect: Effect, moment: Moment) -> io::Result<()>;
+
+    /// As [`Faults::reach`] at [`Moment::Written`], with the file as it lies there, so that a fault can tear it.
+    ///
+    /// # Errors
+    /// As [`Faults::reach`].
+    fn written(&self, effect: Effect, file: &Path) -> io::Result<()> {
+        let _ = file;
+        self.reach(effect, Moment::Written)
+    }
 }
 
 /// The way to the world.
@@ -185,6 +213,17 @@ impl Effects {
         }
     }
 
+    /// Asks whether `effect` is to fail now that `file` is written and not fsynced.
+    ///
+    /// # Errors
+    /// The injected one; never in service.
+    pub fn written(&self, effect: Effect, file: &Path) -> io::Result<()> {
+        match &self.faults {
+            None => Ok(()),
+            Some(faults) => faults.written(effect, file),
+        }
+    }
+
     /// Does `change`, between the two moments.
     ///
     /// # Errors
@@ -214,7 +253,7 @@ mod tests {
         struct Never;
         impl Faults for Never {
             fn reach(&self, effect: Effect, moment: Moment) -> io::Result<()> {
-                Err(io::Error::other(format!("{effect} {moment:?}")))
+                Err(io::Error::other(format!("{effect} {moment}")))
             }
         }
         let effects = Effects::with_faults(Arc::new(Never));
@@ -224,7 +263,7 @@ mod tests {
             Ok(())
         });
         let error = error.unwrap_err();
-        assert_eq!(error.to_string(), "swap-current Before");
+        assert_eq!(error.to_string(), "swap-current before");
         assert!(!done);
     }
 }

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use host_state::document::{StoreIdentity, StoreSpec, canonical};
 use host_state::layout;
 use host_state::observed::{StoreFile, StoreMark, StoreObserved};
-use rustix::fs::{CWD, Mode};
 
 use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects};
@@ -100,21 +99,16 @@ pub struct Mark {
 pub fn prepare(effects: &Effects, spec: &StoreSpec, mark: &Mark) -> Result<(), PrepareError> {
     let StoreSpec { directory, mode, identity } = spec;
     let path = PathBuf::from(directory);
-    let wanted = Mode::from_raw_mode(*mode);
     if !path.exists() {
         if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
             return Err(PrepareError::NoParent { parent: parent.to_owned() });
         }
-        let create = || Ok(rustix::fs::mkdirat(CWD, &path, wanted)?);
-        effects
-            .run(Effect::CreateStore, create)
+        files::add_directory(effects, Effect::CreateStore, &path, *mode)
             .map_err(|source| PrepareError::Create { path: path.clone(), source })?;
-        path.parent().map_or(Ok(()), files::sync_directory)?;
     }
     let set_mode = |source| PrepareError::Mode { path: path.clone(), source };
     if files::mode_of(&path).map_err(set_mode)? != *mode {
-        let change = || std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode));
-        effects.run(Effect::SetStoreMode, change).map_err(set_mode)?;
+        files::set_mode(effects, Effect::SetStoreMode, &path, *mode).map_err(set_mode)?;
     }
     write_mark(effects, &path, identity, mark)
 }

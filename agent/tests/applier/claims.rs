@@ -1,32 +1,13 @@
 //! Whose host it is, and its accounts.
 
-use std::collections::BTreeMap;
-
-use host_state::document::{ClaimEntry, ClaimsSection};
+use host_state::document::ClaimsSection;
 use host_state::report::Outcome;
-use identity::AccountLimits;
 use nats_agent::roles::{Applier, ApplierError, ClaimState};
 
 use crate::rig::Rig;
 
-fn limits() -> AccountLimits {
-    AccountLimits { connections: Some(10), ..AccountLimits::unlimited() }
-}
-
 fn section(rig: &Rig, accounts: &[(&str, i64)]) -> ClaimsSection {
-    let entry = |(name, issued_at): &(&str, i64)| {
-        let claims = rig.authority.account_claims(name.parse().unwrap(), limits());
-        let jwt = rig.authority.account_jwt(&claims, *issued_at).unwrap().to_string();
-        let entry = ClaimEntry {
-            name: (*name).to_owned(),
-            jwt,
-            issued_at: *issued_at,
-            tombstone: false,
-            declared: serde_json::Value::Null,
-        };
-        (claims.key.to_string(), entry)
-    };
-    ClaimsSection { accounts: accounts.iter().map(entry).collect::<BTreeMap<_, _>>() }
+    rig.author.claims_section(accounts)
 }
 
 #[tokio::test(flavor = "multi_thread")]

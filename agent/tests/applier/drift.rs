@@ -7,6 +7,7 @@ use nats_agent::applier::rendition::RENDITIONS_KEPT;
 use nats_agent::parts::effects::Effects;
 use nats_agent::parts::tls::Leaf;
 use nats_agent::roles::Applier;
+use nats_agent::testing::age_leaf;
 use nats_config::ByteSize;
 
 use crate::rig::{Rig, server_in, until};
@@ -89,24 +90,11 @@ async fn shutting_down_stops_the_server_and_a_start_brings_it_back() {
     until("it runs again", async || rig.digest().await.is_some()).await;
 }
 
-/// Puts a leaf in the place of the newest that has lived half its life.
-fn age_leaf(rig: &Rig) -> String {
-    let secret = std::fs::read_to_string(rig.state().join(layout::HOST_SECRET_FILE)).unwrap();
-    let secret = identity::HostSecret::from_json(&secret).unwrap();
-    let then = time::OffsetDateTime::now_utc() - time::Duration::days(15);
-    let mut material = Leaf::read(rig.state()).unwrap().unwrap().material;
-    let year = std::time::Duration::from_secs(365 * 86_400);
-    material.issuer = rig.authority.issuer(&secret.keys(), &material.names, then, year).unwrap();
-    let leaf = material.mint(&secret, then).unwrap();
-    leaf.write(&Effects::default(), rig.state()).unwrap();
-    leaf.info().unwrap().serial
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaf_renews_under_a_frozen_ledger_and_no_edit_goes_live_with_it() {
     let mut rig = Rig::running(|_| {}).await;
     let (pid, digest) = (server_in(rig.state()), rig.digest().await);
-    let old = age_leaf(&rig);
+    let old = age_leaf(&rig.author.authority, rig.state());
     edit(&rig, "max_payload", 12345.into());
     std::fs::write(rig.state().join("ledger/cluster.json"), "{}").unwrap();
     rig.reopen(Effects::default()).await;
@@ -131,7 +119,7 @@ async fn a_sweep_that_is_asked_for_renews_at_once_and_a_row_of_renewals_fills_no
     let renditions = || std::fs::read_dir(rig.state().join(layout::RENDITIONS)).unwrap().count();
     let pid = server_in(rig.state());
     for _ in 0..8 {
-        let old = age_leaf(&rig);
+        let old = age_leaf(&rig.author.authority, rig.state());
         rig.applier.sweep_now();
         until("the leaf is renewed", async || rig.report().await.certificates["leaf"].serial != old).await;
     }
@@ -144,19 +132,8 @@ async fn a_change_of_names_is_a_new_certificate_on_the_same_process() {
     let mut rig = Rig::running(|_| {}).await;
     let before = rig.report().await;
     let served = rig.applier.api_identity().borrow().clone().unwrap().chain_pem.clone();
-    let section = rig.cluster(|section| {
-        let names = identity::HostNames {
-            host: crate::rig::HOST.parse().unwrap(),
-            dns: ["nats.acme.example".to_owned()].into(),
-            ips: section.tls.addresses.clone(),
-        };
-        section.tls.dns_names.insert("nats.acme.example".to_owned());
-        let authority = crate::rig::authority();
-        let keys = serde_json::from_value(before.claim.as_ref().unwrap().host_keys.clone()).unwrap();
-        let now = time::OffsetDateTime::now_utc();
-        let issuer = authority.issuer(&keys, &names, now, std::time::Duration::from_secs(86_400)).unwrap();
-        section.tls.issuer = issuer.as_str().to_owned();
-    });
+    let tls = rig.author.tls_named(&rig.applier.host_keys(), "nats.acme.example");
+    let section = rig.cluster(|section| section.tls = tls);
     let (outcome, report) = rig.roll(vec![section]).await;
     assert_eq!((outcome, report.drift.as_slice()), (Outcome::Confirmed, [].as_slice()));
     assert_eq!(report.server.unwrap().pid, before.server.unwrap().pid);

@@ -4,8 +4,9 @@ use host_state::document::ContentHash;
 use host_state::report::Outcome;
 use host_state::{SectionKind, SignedSection};
 use nats_agent::roles::{Applier, ApplierError, ApplyMode, LeaseAction};
+use nats_agent::testing::{HOST, caller};
 
-use crate::rig::{HOST, Rig, server_in};
+use crate::rig::{Rig, server_in};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_the_server_refuses_changes_nothing() {
@@ -135,10 +136,10 @@ async fn without_the_lease_nobody_rolls() {
         mode: ApplyMode::Roll,
         lease_id: "2".repeat(32),
     };
-    let error = rig.applier.apply(order.clone(), crate::rig::caller(), sender.clone()).await.unwrap_err();
+    let error = rig.applier.apply(order.clone(), caller(), sender.clone()).await.unwrap_err();
     assert!(matches!(error, ApplierError::Leased(_)), "{error}");
     assert!(rig.lease(&"3".repeat(32), LeaseAction::Acquire).await);
-    let error = rig.applier.apply(order, crate::rig::caller(), sender).await.unwrap_err();
+    let error = rig.applier.apply(order, caller(), sender).await.unwrap_err();
     assert_eq!(error.to_string(), "test holds the lease of this host");
     assert_eq!(rig.applier.sections().await.unwrap(), []);
 }

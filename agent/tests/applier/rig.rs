@@ -1,42 +1,25 @@
 //! One host: a claimed applier in a temporary state directory, an authority that signs for it, a loopback address
 //! of its own, and documents that ask for a cluster of one server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
-use host_state::document::{
-    AgentUsers, BinarySource, ClaimsSection, ClusterSection, ContentHash, FirewallIntent, HostTls, OnDrift,
-    Profile, Release, SECTION_DOMAIN, ServerBinary, StoreIdentity, StoreSpec, canonical,
-};
+use host_state::document::{ClaimsSection, ClusterSection};
 use host_state::observed::RunningObserved;
 use host_state::report::{ApplyEvent, Outcome, Report};
 use host_state::{SectionHeader, SectionKind, SignedSection, layout};
-use identity::{Authority, Generations, HostNames, Role, RootKey, Trust};
 use nats_agent::applier::{LocalApplier, OpenError, claim};
 use nats_agent::front::{Network, monitor};
 use nats_agent::parts::effects::Effects;
 use nats_agent::roles::{
-    AgentSettings, Applier, ApplierError, ApplyMode, ApplyOrder, Caller, ClaimState, LeaseAction, LeaseOrder,
-    NewClaim,
+    AgentSettings, Applier, ApplierError, ApplyMode, ApplyOrder, ClaimState, LeaseAction, NewClaim,
 };
-use nats_config::{
-    ByteSize, ClientListener, ClusterListener, FullResolver, HostPort, JetStream, JetStreamLimits, LameDuck,
-    ListenerTls, Logging, MonitorListener, NatsDuration, OperatorTrust, ServerConfig, ServerLimits,
-    SyncInterval,
-};
-use serde::Serialize;
-use time::OffsetDateTime;
+use nats_agent::testing::{Author, LEASE, VERSION, caller};
 use tokio::sync::mpsc;
-
-pub(crate) const HOST: &str = "east-1";
-const VERSION: &str = "2.15.1";
-const HOUR: Duration = Duration::from_secs(3600);
-const LEASE: &str = "11111111111111111111111111111111";
 
 /// The pinned nats-server: the one that `cargo xtask tools` puts under the target folder.
 pub(crate) fn binary() -> PathBuf {
@@ -63,10 +46,8 @@ pub(crate) struct Rig {
     directory: tempfile::TempDir,
     state: PathBuf,
     pub(crate) address: IpAddr,
-    pub(crate) authority: Authority,
+    pub(crate) author: Author,
     pub(crate) applier: Arc<LocalApplier>,
-    pub(crate) claim_id: String,
-    heads: BTreeMap<SectionKind, SectionHeader>,
 }
 
 impl Drop for Rig {
@@ -88,29 +69,19 @@ pub(crate) fn server_in(state_dir: &Path) -> Option<u32> {
     })
 }
 
-pub(crate) fn authority() -> Authority {
-    let root = RootKey::from_bytes(std::array::from_fn(|i| 7 + i as u8)).unwrap();
-    Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap()
-}
-
-fn names(address: IpAddr) -> HostNames {
-    HostNames { host: HOST.parse().unwrap(), dns: BTreeSet::new(), ips: BTreeSet::from([address]) }
-}
-
 impl Rig {
     /// A claimed host with nothing staged.
     pub(crate) async fn claimed() -> Rig {
         let directory = tempfile::tempdir().unwrap();
-        let (address, authority) = (address(), authority());
+        let author = Author::new(address(), directory.path().join("store"));
+        let address = author.address;
         let state = directory.path().join("state");
         std::fs::create_dir(&state).unwrap();
-        claim::offer(&Effects::default(), &state, &authority.enrollment(HOST.parse().unwrap(), 1).to_text())
-            .unwrap();
+        claim::offer(&Effects::default(), &state, &author.enrollment()).unwrap();
         let applier = open(&state, address, Effects::default()).await;
-        let claim_id = "c".repeat(32);
-        let rig = Rig { directory, state, address, authority, applier, claim_id, heads: BTreeMap::new() };
+        let rig = Rig { directory, state, address, author, applier };
         assert!(matches!(*rig.applier.claim_state().borrow(), ClaimState::Open(_)));
-        rig.applier.bind(rig.claim(&rig.claim_id)).await.unwrap();
+        rig.applier.bind(rig.claim(&rig.author.claim_id)).await.unwrap();
         rig
     }
 
@@ -124,15 +95,7 @@ impl Rig {
     }
 
     pub(crate) fn claim(&self, claim_id: &str) -> NewClaim {
-        let (keys, names) = (self.applier.host_keys(), names(self.address));
-        let issuer = self.authority.issuer(&keys, &names, OffsetDateTime::now_utc(), 24 * HOUR).unwrap();
-        NewClaim {
-            generation: 1,
-            claim_id: claim_id.to_owned(),
-            trust: self.authority.trust(),
-            issuer_pem: issuer.as_str().to_owned(),
-            names,
-        }
+        self.author.claim(&self.applier.host_keys(), claim_id)
     }
 
     pub(crate) fn state(&self) -> &Path {
@@ -156,170 +119,24 @@ impl Rig {
 
     /// The next `cluster` section: a cluster of one, released, as `edit` changes it.
     pub(crate) fn cluster(&mut self, edit: impl FnOnce(&mut ClusterSection)) -> SignedSection {
-        let mut section = self.plain_section();
-        edit(&mut section);
-        self.sign(SectionKind::Cluster, "nats_cluster/east", &section)
+        let keys = self.applier.host_keys();
+        self.author.cluster(&keys, edit)
     }
 
     pub(crate) fn claims(&mut self, section: &ClaimsSection) -> SignedSection {
-        self.sign(SectionKind::Claims, "nats_authority/acme", section)
-    }
-
-    /// Signs `body` as the generation after the last one that was signed here.
-    pub(crate) fn sign<T: Serialize>(
-        &mut self,
-        section: SectionKind,
-        owner: &str,
-        body: &T,
-    ) -> SignedSection {
-        let head = self.heads.get(&section);
-        let body = canonical(body);
-        let is_bound = section != SectionKind::Claims;
-        let header = SectionHeader {
-            authority: self.authority.trust().operator.to_string(),
-            section,
-            owner: owner.to_owned(),
-            host: is_bound.then(|| HOST.to_owned()),
-            claim_id: is_bound.then(|| self.claim_id.clone()),
-            generation: head.map_or(1, |head| head.generation + 1),
-            parent: head.map(|head| head.content.clone()),
-            content: ContentHash::of(&body),
-            document_key: 1,
-            writer: "test".to_owned(),
-        };
-        self.heads.insert(section, header.clone());
-        self.signed(header, body)
+        self.author.sign(SectionKind::Claims, "nats_authority/acme", section)
     }
 
     pub(crate) fn signed(&self, header: SectionHeader, body: String) -> SignedSection {
-        let signature = self.authority.document_key().sign(SECTION_DOMAIN, &header.signed_bytes());
-        SignedSection { header, body, signature: BASE64.encode(&signature) }
+        self.author.signed(header, body)
     }
 
     pub(crate) fn plain_section(&self) -> ClusterSection {
-        let (trust, keys, now) =
-            (self.authority.trust(), self.applier.host_keys(), OffsetDateTime::now_utc());
-        let names = names(self.address);
-        // Whole days ago, so that one test signs one issuer.
-        let since = now.replace_time(time::Time::MIDNIGHT);
-        let issuer = self.authority.issuer(&keys, &names, since, 48 * HOUR).unwrap();
-        let host = HOST.parse().unwrap();
-        let expires = now + 24 * HOUR;
-        let directory = self.store().display().to_string();
-        ClusterSection {
-            cluster: "east".to_owned(),
-            host: HOST.to_owned(),
-            profile: Profile::Development,
-            trust: serde_json::to_value(&trust).unwrap(),
-            server: ServerBinary { version: VERSION.to_owned(), source: BinarySource::Agent },
-            config: self.config(&trust, &directory),
-            gateway: None,
-            tls: HostTls {
-                issuer: issuer.as_str().to_owned(),
-                host_ca: trust.host_ca_bundle(),
-                fleet_ca: trust.fleet_ca_bundle(),
-                dns_names: BTreeSet::from([HOST.to_owned()]),
-                addresses: BTreeSet::from([self.address]),
-            },
-            users: AgentUsers {
-                system_jwt: self
-                    .authority
-                    .system_user_jwt(&host, &keys.system_user, now, expires)
-                    .to_string(),
-                probe_jwt: self.authority.probe_user_jwt(&host, &keys.probe_user, now, expires).to_string(),
-            },
-            store: StoreSpec {
-                directory,
-                mode: 0o700,
-                identity: StoreIdentity {
-                    authority: trust.operator.to_string(),
-                    cluster: "east".to_owned(),
-                    server_name: HOST.to_owned(),
-                    system_account: trust.system_account.to_string(),
-                },
-            },
-            peers: BTreeMap::new(),
-            firewall: FirewallIntent { clients: Vec::new(), metrics: Vec::new() },
-            on_drift: OnDrift::Report,
-            release: Some(Release {
-                meta_lineage: "a".repeat(32),
-                members: BTreeSet::from([HOST.to_owned()]),
-            }),
-            declared: serde_json::Value::Null,
-        }
-    }
-
-    fn config(&self, trust: &Trust, store_dir: &str) -> ServerConfig {
-        let tls = |verify| ListenerTls {
-            cert_file: layout::CERT_PATH.to_owned(),
-            key_file: layout::KEY_PATH.to_owned(),
-            ca_file: layout::CA_PATH.to_owned(),
-            verify,
-            timeout: NatsDuration::from_secs(5),
-            pinned_certs: BTreeSet::new(),
-        };
-        let preload = [
-            (&trust.system_account, &trust.system_account_jwt),
-            (&trust.probe_account, &trust.probe_account_jwt),
-        ];
-        ServerConfig {
-            server_name: HOST.parse().unwrap(),
-            client: ClientListener { address: self.address, port: 4222, advertise: None, tls: tls(false) },
-            monitor: Some(MonitorListener { address: self.address, port: 8222 }),
-            cluster: Some(ClusterListener {
-                name: "east".parse().unwrap(),
-                address: self.address,
-                port: 5222,
-                advertise: None,
-                no_advertise: false,
-                routes: BTreeSet::from([HostPort::new(self.address, 5222).unwrap()]),
-                tls: tls(true),
-            }),
-            gateway: None,
-            jetstream: Some(JetStream {
-                store_dir: store_dir.to_owned(),
-                max_memory: ByteSize::from_bytes(64 << 20).unwrap(),
-                max_storage: ByteSize::from_bytes(256 << 20).unwrap(),
-                unique_tag: None,
-                sync: SyncInterval::Always,
-                domain: None,
-                limits: JetStreamLimits::default(),
-            }),
-            trust: Some(OperatorTrust {
-                operator_jwt: trust.operator_jwt.to_string(),
-                system_account: trust.system_account.to_string(),
-                resolver: FullResolver {
-                    dir: layout::RESOLVER.to_owned(),
-                    allow_delete: true,
-                    interval: NatsDuration::from_secs(120),
-                    timeout: NatsDuration::from_secs(2),
-                    limit: 1000,
-                },
-                preload: preload.into_iter().map(|(key, jwt)| (key.to_string(), jwt.to_string())).collect(),
-            }),
-            limits: ServerLimits::default(),
-            logging: Logging { log_file: Some(layout::LOG_FILE.to_owned()), ..Logging::default() },
-            tags: BTreeSet::new(),
-            lame_duck: LameDuck {
-                duration: NatsDuration::from_secs(30),
-                grace_period: NatsDuration::from_secs(2),
-            },
-            pid_file: Some(layout::PID_FILE.to_owned()),
-            extra: serde_json::Map::new(),
-        }
+        self.author.plain_section(&self.applier.host_keys())
     }
 
     pub(crate) async fn lease(&self, lease_id: &str, action: LeaseAction) -> bool {
-        let signed = canonical(&[lease_id, "test"]);
-        let signature = self.authority.document_key().sign("nats-agent/lease/v1", signed.as_bytes());
-        let order = LeaseOrder {
-            lease_id: lease_id.to_owned(),
-            holder: "test".to_owned(),
-            action,
-            ttl_ms: 60_000,
-            signature: BASE64.encode(&signature),
-        };
-        self.applier.lease(order, caller()).await.unwrap().granted
+        self.applier.lease(self.author.lease(lease_id, action), caller()).await.unwrap().granted
     }
 
     pub(crate) async fn roll(&self, sections: Vec<SignedSection>) -> (Outcome, Report) {
@@ -372,10 +189,6 @@ impl Rig {
         };
         entries.map(|entry| read(entry.unwrap())).collect()
     }
-}
-
-pub(crate) fn caller() -> Caller {
-    Caller { role: Role::Operator, serial: "01".to_owned() }
 }
 
 /// Opens the applier; one that was just dropped may hold the directory a moment longer.

@@ -15,13 +15,14 @@ use identity::AccountLimits;
 use nats_agent::applier::ledger::{Kept, read_checked, write_checked};
 use nats_agent::parts::effects::{Effect, Effects, Faults, Moment};
 use nats_agent::roles::{Applier, ApplyMode, ApplyOrder, LeaseAction, LeaseOrder};
+use nats_agent::testing::{HOST, caller};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use self::model::{Head, Host, Proposal, ops, run};
-use crate::rig::{HOST, Rig, caller};
+use crate::rig::Rig;
 
 #[path = "../../host-state/tests/writers/model.rs"]
 mod model;
@@ -65,7 +66,7 @@ impl Host for OnDisk<'_> {
                 declared: content.into(),
             });
         }
-        let authority = &self.rig.authority;
+        let authority = &self.rig.author.authority;
         let claims = authority.account_claims("orders".parse().unwrap(), AccountLimits::unlimited());
         let issued_at = 1_700_000_000 + i64::from(content);
         let jwt = authority.account_jwt(&claims, issued_at).unwrap().to_string();
@@ -79,11 +80,11 @@ impl Host for OnDisk<'_> {
         let is_bound = kind != SectionKind::Claims;
         let owner = if is_bound { "nats_gateway/global" } else { "nats_authority/acme" };
         let header = SectionHeader {
-            authority: self.rig.authority.trust().operator.to_string(),
+            authority: self.rig.author.authority.trust().operator.to_string(),
             section: kind,
             owner: owner.to_owned(),
             host: is_bound.then(|| HOST.to_owned()),
-            claim_id: is_bound.then(|| self.rig.claim_id.clone()),
+            claim_id: is_bound.then(|| self.rig.author.claim_id.clone()),
             generation,
             parent,
             content: proposal.content(),
@@ -116,7 +117,8 @@ impl Host for OnDisk<'_> {
     fn lease(&mut self, wish: &Wish) -> LeaseAnswer {
         let Wish { lease_id, holder, action, ttl_ms } = wish.clone();
         let signed = canonical(&[&lease_id, &holder]);
-        let signature = self.rig.authority.document_key().sign("nats-agent/lease/v1", signed.as_bytes());
+        let signature =
+            self.rig.author.authority.document_key().sign("nats-agent/lease/v1", signed.as_bytes());
         let action = match action {
             lease::LeaseAction::Acquire => LeaseAction::Acquire,
             lease::LeaseAction::Renew => LeaseAction::Renew,

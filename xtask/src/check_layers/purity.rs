@@ -1,4 +1,5 @@
-//! Which names stand where they must not: files, clocks, sockets and randomness in pure code, inet in the applier.
+//! Which names stand where they must not: files, clocks, sockets and randomness in pure code, inet in the applier,
+//! changes of the host that have no name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,6 +52,7 @@ fn check_file(file: &Path, named: &Named) -> BTreeSet<Finding> {
 impl Scope {
     fn holds(&self, file: &Path) -> bool {
         self.places.iter().any(|place| is_or_below(file, Path::new(place)))
+            && !self.except.iter().any(|except| file == Path::new(except))
     }
 
     fn forbids(&self, path: &str) -> bool {

@@ -52,6 +52,8 @@ pub(super) const IMPURE_DEPENDENCIES: &[&str] = &[
 pub(super) struct Scope {
     /// Relative to the workspace; each a folder with all below it, or `x` for both `x.rs` and `x/`.
     pub(super) places: &'static [&'static str],
+    /// Files of these places that it does not hold for.
+    pub(super) except: &'static [&'static str],
     /// How a finding calls the place.
     pub(super) what: &'static str,
     /// Paths that must not be named, nor anything below them.
@@ -74,6 +76,7 @@ pub(super) const SCOPES: &[Scope] = &[
             "provider/tfplug/src/schema",
             "provider/tfplug/src/plan",
         ],
+        except: &[],
         what: "pure code",
         paths: &[
             "tokio",
@@ -122,6 +125,7 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         places: &["provider/src/topology"],
+        except: &[],
         what: "the topology, which is pure,",
         paths: &[
             "crate::agents",
@@ -138,6 +142,7 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         places: &["agent/src/applier"],
+        except: &[],
         what: "the applier, which has no inet sockets,",
         paths: &[
             "std::net::TcpListener",
@@ -159,6 +164,56 @@ pub(super) const SCOPES: &[Scope] = &[
         ],
         names: &[],
         methods: &["to_socket_addrs"],
+    },
+    Scope {
+        places: &["agent/src/applier", "agent/src/parts", "agent/src/shadow"],
+        except: &["agent/src/applier/files.rs"],
+        what: "the applier, which changes files through `applier/files.rs` by named effects only,",
+        paths: &[
+            "std::fs::DirBuilder",
+            "std::fs::File::create",
+            "std::fs::File::create_new",
+            "std::fs::File::options",
+            "std::fs::OpenOptions",
+            "std::fs::copy",
+            "std::fs::create_dir",
+            "std::fs::create_dir_all",
+            "std::fs::hard_link",
+            "std::fs::remove_dir",
+            "std::fs::remove_dir_all",
+            "std::fs::remove_file",
+            "std::fs::rename",
+            "std::fs::set_permissions",
+            "std::fs::soft_link",
+            "std::fs::write",
+            "std::os::unix::fs::chown",
+            "std::os::unix::fs::lchown",
+            "std::os::unix::fs::symlink",
+            "rustix::fs",
+            "tokio::fs",
+        ],
+        names: &[],
+        methods: &[],
+    },
+    Scope {
+        places: &["agent/src/applier", "agent/src/parts", "agent/src/shadow"],
+        except: &[
+            "agent/src/parts/nats/binary.rs",
+            "agent/src/parts/nats/check.rs",
+            "agent/src/parts/nats/process.rs",
+            "agent/src/shadow.rs",
+        ],
+        what: "the applier, whose processes are started and signalled by named effects in four files only,",
+        paths: &[
+            "std::process::Command",
+            "tokio::process",
+            "rustix::process::kill_current_process_group",
+            "rustix::process::kill_process",
+            "rustix::process::kill_process_group",
+            "rustix::process::pidfd_send_signal",
+        ],
+        names: &[],
+        methods: &[],
     },
 ];
 

@@ -287,3 +287,31 @@ fn source_that_does_not_parse_is_an_error_that_names_the_file() {
     let error = check(Path::new(tree.0.path())).unwrap_err();
     assert_eq!(error.to_string(), "parse `agent/nats-config/src/broken.rs`");
 }
+
+#[test]
+fn the_applier_changes_nothing_past_its_named_effects() {
+    let files = "the applier, which changes files through `applier/files.rs` by named effects only,";
+    let processes =
+        "the applier, whose processes are started and signalled by named effects in four files only,";
+    for (line, what, named) in [
+        ("fn f() { std::fs::write(\"a\", \"b\").ok(); }", files, "std::fs::write"),
+        ("use std::fs::File;\nfn f() { File::create(\"a\").ok(); }", files, "std::fs::File::create"),
+        ("use std::fs;\nfn f() { fs::remove_dir_all(\"a\").ok(); }", files, "std::fs::remove_dir_all"),
+        ("fn f() { std::os::unix::fs::symlink(\"a\", \"b\").ok(); }", files, "std::os::unix::fs::symlink"),
+        ("fn f() { rustix::fs::renameat(); }", files, "rustix::fs::renameat"),
+        ("fn f() { std::process::Command::new(\"a\"); }", processes, "std::process::Command::new"),
+        ("fn f() { rustix::process::kill_process(); }", processes, "rustix::process::kill_process"),
+    ] {
+        for file in ["agent/src/applier/ledger.rs", "agent/src/parts/store.rs"] {
+            let findings = findings_of(file, &format!("//! Some.\n{line}\n"));
+            assert!(
+                findings.iter().any(|finding| finding.ends_with(&format!("{what} must not name `{named}`"))),
+                "{file} `{line}`: {findings:?}"
+            );
+        }
+    }
+    let text = "//! Files.\nuse std::fs::{self, File};\nfn f() { fs::write(\"a\", \"b\").ok(); File::create(\"a\").ok(); }\n";
+    assert_eq!(findings_of("agent/src/applier/files.rs", text), [""; 0]);
+    let test = "//! Some.\n#[cfg(test)]\nmod tests { fn f() { std::fs::write(\"a\", \"b\").ok(); } }\n";
+    assert_eq!(findings_of("agent/src/applier/ledger.rs", test), [""; 0]);
+}

@@ -17,6 +17,7 @@ use host_state::observed::BinaryObserved;
 use crate::applier::files::{self, FileError};
 use crate::applier::rendition::sha256;
 use crate::parts::effects::{Effect, Effects};
+use crate::parts::nats::process;
 
 /// Largest binary that is installed or looked at. nats-server 2.15.1 has about 20 MB.
 const BINARY_LIMIT: u64 = 256 * 1024 * 1024;
@@ -137,9 +138,9 @@ impl Binaries {
             return Err(InstallError::Checksum { path: from, wanted: wanted.clone(), found });
         }
         let to = self.path(server);
-        files::make_directory(&self.state_dir.join(layout::BINARIES), layout::DIRECTORY_MODE)?;
+        files::make_directory(&self.effects, &self.state_dir.join(layout::BINARIES), layout::DIRECTORY_MODE)?;
         if let Some(directory) = to.parent() {
-            files::make_directory(directory, layout::DIRECTORY_MODE)?;
+            files::make_directory(&self.effects, directory, layout::DIRECTORY_MODE)?;
         }
         files::write_atomic(&self.effects, Effect::InstallBinary, &to, &bytes, 0o755)?;
         Ok(())
@@ -160,7 +161,10 @@ async fn look(path: &Path) -> Result<(String, String), String> {
 async fn version(path: &Path) -> Result<String, String> {
     let mut command = tokio::process::Command::new(path);
     command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(VERSION_DEADLINE, command.output()).await;
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let child =
+        process::unless_busy(|| command.spawn()).map_err(|error| format!("it cannot be run: {error}"))?;
+    let output = tokio::time::timeout(VERSION_DEADLINE, child.wait_with_output()).await;
     let output =
         output.map_err(|_| format!("`--version` took more than {} s", VERSION_DEADLINE.as_secs()))?;
     let output = output.map_err(|error| format!("it cannot be run: {error}"))?;

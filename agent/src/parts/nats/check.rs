@@ -13,6 +13,7 @@ use nats_config::ConfigDigest;
 
 use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
+use crate::parts::nats::process;
 
 /// How long the check may take.
 const CHECK_DEADLINE: Duration = Duration::from_secs(20);
@@ -73,8 +74,8 @@ pub async fn check(
     wanted: &ConfigDigest,
 ) -> Result<(), CheckError> {
     files::remove_directory(effects, Effect::Prune, trial_dir)?;
-    files::make_directory(trial_dir, layout::DIRECTORY_MODE)?;
-    files::swap_link(&Effects::default(), Effect::Prune, &trial_dir.join(layout::CURRENT), candidate)?;
+    files::make_directory(effects, trial_dir, layout::DIRECTORY_MODE)?;
+    files::swap_link(effects, Effect::LinkTrial, &trial_dir.join(layout::CURRENT), candidate)?;
     let run = |source| CheckError::Run { binary: binary.to_owned(), source };
     effects.reach(Effect::CheckConfiguration, Moment::Before).map_err(run)?;
     let mut command = tokio::process::Command::new(binary);
@@ -83,8 +84,11 @@ pub async fn check(
         .current_dir(trial_dir)
         .env_clear()
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(CHECK_DEADLINE, command.output()).await;
+    let child = process::unless_busy(|| command.spawn()).map_err(run)?;
+    let output = tokio::time::timeout(CHECK_DEADLINE, child.wait_with_output()).await;
     let output = output.map_err(|_| CheckError::Deadline { binary: binary.to_owned() })?.map_err(run)?;
     files::remove_directory(effects, Effect::Prune, trial_dir)?;
     effects.reach(Effect::CheckConfiguration, Moment::After).map_err(run)?;

@@ -1,10 +1,8 @@
 //! One running nats-server: started in a process group of its own, found again by a restarted agent, signalled
 //! through a pidfd so that a recycled process id is never hit.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,15 +15,21 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::proc_files::{self, ProcessFacts};
-use crate::applier::files::FileError;
+use crate::applier::files;
 use crate::applier::ledger::{Kept, read_checked, write_checked};
-use crate::parts::effects::{Effect, Effects};
+use crate::parts::effects::{Effect, Effects, Moment};
 
 /// Where nats-server's standard output and error go; its log proper is [`layout::LOG_FILE`].
 pub const OUTPUT_FILE: &str = "nats-server.out";
 
 /// How often an adopted process is looked at.
 const ADOPTED_POLL: Duration = Duration::from_millis(100);
+
+/// How often, and after which pause, a program that is busy is tried again.
+const BUSY_TRIES: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// How long a process may take to go after SIGKILL.
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What is kept of a started process, so that a restarted agent finds it. A process id alone says nothing: ids are
 /// used again, start times within one boot are not.
@@ -67,9 +71,6 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The record for a restarted agent.
-    #[error(transparent)]
-    Record(#[from] FileError),
 }
 
 /// A nats-server that ran when it was last looked at.
@@ -84,14 +85,15 @@ pub struct ServerProcess {
 ///
 /// Afterwards it runs in its own process group, so that a Ctrl-C meant for the agent does not reach it, with an
 /// empty environment, and it is on record for a restarted agent. Not repeatable: the caller makes sure that none
-/// runs. A crash right after the start leaves it without record; it is then found by its working directory.
+/// runs. A crash right after the start, or a disk that takes no record, leaves it without one; it is then found by its
+/// working directory.
 ///
 /// # Errors
-/// [`StartError`]; nothing runs then, except after an error about the record.
+/// [`StartError`]; nothing runs then.
 pub fn start(effects: &Effects, binary: &Path, state_dir: &Path) -> Result<ServerProcess, StartError> {
     let output_path = state_dir.join(OUTPUT_FILE);
     let output = |source| StartError::Output { path: output_path.clone(), source };
-    let out = open_output(&output_path).map_err(output)?;
+    let out = files::open_output(effects, &output_path).map_err(output)?;
     let err = out.try_clone().map_err(output)?;
     let mut command = Command::new(binary);
     command
@@ -102,12 +104,27 @@ pub fn start(effects: &Effects, binary: &Path, state_dir: &Path) -> Result<Serve
         .stdout(out)
         .stderr(err)
         .process_group(0);
-    let child = effects
-        .run(Effect::StartServer, || command.spawn())
-        .map_err(|source| StartError::Spawn { binary: binary.to_owned(), source })?;
-    let process = watch_child(child)?;
-    record(effects, state_dir, &process.facts)?;
+    let spawn = |source| StartError::Spawn { binary: binary.to_owned(), source };
+    effects.reach(Effect::StartServer, Moment::Before).map_err(spawn)?;
+    let child = unless_busy(|| command.spawn()).map_err(spawn)?;
+    let process = watch_child(effects, child)?;
+    record(effects, state_dir, &process.facts);
     Ok(process)
+}
+
+/// Starts a program that may just have been installed: while any other process is being started, the file that was
+/// written is still open for writing in it for an instant, and Linux refuses to run such a file.
+///
+/// # Errors
+/// Those of `start`; that one only after a tenth of a second.
+pub fn unless_busy<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..BUSY_TRIES {
+        match start() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+    start()
 }
 
 /// Finds the nats-server that an earlier agent started in `state_dir`; `None` when none runs.
@@ -121,11 +138,21 @@ pub fn adopt(effects: &Effects, state_dir: &Path) -> Option<ServerProcess> {
     };
     let facts = recorded.or_else(|| proc_files::find_server(state_dir, layout::CONFIG_PATH))?;
     let process = watch_foreign(facts)?;
-    // Whoever was found by its directory gets a record; without one it is found the same way again.
-    if let Err(error) = record(effects, state_dir, &process.facts) {
-        tracing::warn!(error = %host_state::chain(&error), "nats-server is adopted without a record");
-    }
+    record(effects, state_dir, &process.facts);
     Some(process)
+}
+
+/// Ends a server of a trial in `directory` that a crash left there, started on `config`. None is a success.
+///
+/// # Errors
+/// When it may not be signalled, or stays.
+pub async fn end_left_over(effects: &Effects, directory: &Path, config: &str) -> io::Result<()> {
+    let Some(process) = proc_files::find_server(directory, config).and_then(watch_foreign) else {
+        return Ok(());
+    };
+    tracing::warn!(pid = process.facts.pid, "a trial that a crash left behind is ended");
+    process.signal(effects, Effect::EndTrial, Signal::KILL)?;
+    process.killed().await
 }
 
 impl ServerProcess {
@@ -178,25 +205,34 @@ impl ServerProcess {
         }
         tracing::warn!(pid = self.facts.pid, ?deadline, "nats-server did not stop in time and is killed");
         self.signal(effects, Effect::KillServer, Signal::KILL)?;
-        let killed = tokio::time::timeout(Duration::from_secs(30), self.exited()).await;
-        killed.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it did not end after SIGKILL"))
+        self.killed().await?;
+        Ok(self.exited().await)
+    }
+
+    async fn killed(&self) -> io::Result<()> {
+        let killed = tokio::time::timeout(KILL_DEADLINE, self.exited()).await;
+        killed.map(drop).map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it did not end after SIGKILL"))
     }
 }
 
-fn open_output(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-}
-
-fn record(effects: &Effects, state_dir: &Path, facts: &ProcessFacts) -> Result<(), FileError> {
+/// Without a record the process is found by its working directory, so one that cannot be written stops nothing.
+fn record(effects: &Effects, state_dir: &Path, facts: &ProcessFacts) {
     let ProcessFacts { pid, start_ticks, boot_id, .. } = facts;
     let record = ChildRecord { pid: *pid, start_ticks: *start_ticks, boot_id: boot_id.clone() };
-    write_checked(effects, Effect::WriteProcessRecord, &state_dir.join(layout::CHILD_FILE), &record)
+    let path = state_dir.join(layout::CHILD_FILE);
+    if let Err(error) = write_checked(effects, Effect::WriteProcessRecord, &path, &record) {
+        tracing::warn!(error = host_state::chain(&error), "nats-server runs without a record");
+    }
 }
 
 /// Watches our own child. A thread waits for it, so that it is reaped whatever becomes of the runtime.
-fn watch_child(mut child: Child) -> Result<ServerProcess, StartError> {
+fn watch_child(effects: &Effects, mut child: Child) -> Result<ServerProcess, StartError> {
     let pid = child.id();
-    let watched = proc_files::facts(pid).and_then(|facts| Ok((facts, open_pidfd(pid)?)));
+    let watched = proc_files::facts(pid).and_then(|facts| {
+        let pidfd = open_pidfd(pid)?;
+        effects.reach(Effect::StartServer, Moment::After)?;
+        Ok((facts, pidfd))
+    });
     let (facts, pidfd) = match watched {
         Ok(watched) => watched,
         Err(source) => {

@@ -1,0 +1,157 @@
+//! Which runs there are: every moment of every operation by everything that can strike there, then pairs at random.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nats_agent::parts::effects::{Effect, Moment};
+
+use super::operation::Operation;
+use super::point::{Fault, Point};
+use super::run::Case;
+use super::strikes::Strike;
+
+/// The moments of each operation, in order.
+pub type Moments = BTreeMap<Operation, Vec<(Effect, Moment)>>;
+
+/// How far after a first strike a second one falls.
+const NEAR: u64 = 40;
+/// How long a start is, in moments, at most.
+const START: u64 = 60;
+
+/// Numbers that follow from a seed. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators"
+/// (SplitMix64).
+#[derive(Debug, Clone)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+}
+
+/// Each moment of each operation, by each fault that fits it: once, and where it can last, lastingly.
+#[must_use]
+pub fn all(moments: &Moments, seed: u64) -> Vec<Case> {
+    let mut random = Random(seed);
+    let mut cases = Vec::new();
+    for (operation, moments) in moments {
+        for (at, (effect, moment)) in moments.iter().enumerate() {
+            // Half a minute each: only what no other operation reaches.
+            if *operation == Operation::Stubborn && *effect != Effect::KillServer {
+                continue;
+            }
+            for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(effect.form(), *moment)) {
+                let can_last = fault.lasts(effect.form(), *moment);
+                for lasting in [false, true].into_iter().filter(|lasting| !lasting || can_last) {
+                    let strikes = vec![Strike { at, fault, lasting, torn_at: random.byte() }];
+                    let restarts = random.below(2) == 0;
+                    cases.push(Case { operation: *operation, strikes, then: None, restarts });
+                }
+            }
+        }
+    }
+    // Those that take longest begin first.
+    cases.sort_by_key(|case| case.operation != Operation::Stubborn);
+    cases
+}
+
+/// `cases`, and two strikes at random beside them until there are `count`: one more in what follows the first, or in the
+/// start after it.
+#[must_use]
+pub fn at_least(mut cases: Vec<Case>, count: usize, moments: &Moments, seed: u64) -> Vec<Case> {
+    let mut random = Random(seed ^ 1);
+    let operations: Vec<(&Operation, usize)> = moments
+        .iter()
+        .filter(|(operation, _)| **operation != Operation::Stubborn)
+        .map(|(operation, moments)| (operation, moments.len()))
+        .collect();
+    while cases.len() < count {
+        let (operation, length) = operations[random.below(operations.len() as u64) as usize];
+        let first = random.below(length as u64) as usize;
+        let fault = |random: &mut Random| Fault::ALL[random.below(5) as usize];
+        let strike = |random: &mut Random, at, fault| Strike {
+            at,
+            fault,
+            lasting: random.below(4) == 0,
+            torn_at: random.byte(),
+        };
+        let (kind, restarts) = (fault(&mut random), random.below(2) == 0);
+        let mut strikes = vec![strike(&mut random, first, kind)];
+        let then = if random.below(2) == 0 {
+            let (at, kind) = (random.below(START) as usize, fault(&mut random));
+            Some(strike(&mut random, at, kind))
+        } else {
+            let (at, kind) = (first + 1 + random.below(NEAR) as usize, fault(&mut random));
+            strikes.push(strike(&mut random, at, kind));
+            None
+        };
+        cases.push(Case { operation: *operation, strikes, then, restarts });
+    }
+    cases
+}
+
+/// `count` of `cases`, at random; all when there are no more.
+#[must_use]
+pub fn some(mut cases: Vec<Case>, count: usize, seed: u64) -> Vec<Case> {
+    let mut random = Random(seed ^ 2);
+    for place in 0..cases.len().min(count) {
+        let other = place + random.below((cases.len() - place) as u64) as usize;
+        cases.swap(place, other);
+    }
+    cases.truncate(count);
+    cases
+}
+
+/// The fewest of `cases` that strike every point which any of them strikes: the first one of each.
+#[must_use]
+pub fn covering(cases: &[Case], moments: &Moments) -> Vec<Case> {
+    let mut covered = BTreeSet::new();
+    let is_new = |case: &&Case| {
+        let [Strike { at, fault, lasting: false, .. }] = case.strikes[..] else { return false };
+        let (effect, moment) = moments[&case.operation][at];
+        covered.insert(Point { effect, moment, fault })
+    };
+    cases.iter().filter(is_new).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moments() -> Moments {
+        let effects = [Effect::WriteLeaf, Effect::ReloadServer];
+        let moments = effects
+            .iter()
+            .flat_map(|effect| effect.form().moments().iter().map(move |moment| (*effect, *moment)));
+        Moments::from([(Operation::Reload, moments.collect())])
+    }
+
+    #[test]
+    fn every_point_of_what_is_reached_is_struck_and_once_is_enough_to_cover() {
+        let cases = all(&moments(), 7);
+        let wanted = super::super::point::all()
+            .into_iter()
+            .filter(|point| matches!(point.effect, Effect::WriteLeaf | Effect::ReloadServer))
+            .count();
+        assert_eq!(covering(&cases, &moments()).len(), wanted);
+        assert!(cases.len() > wanted, "some faults last");
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_runs() {
+        let pairs = |seed| at_least(all(&moments(), seed), 100, &moments(), seed);
+        assert_eq!(pairs(3), pairs(3));
+        assert_ne!(pairs(3), pairs(4));
+        assert_eq!((pairs(3).len(), some(pairs(3), 10, 3).len()), (100, 10));
+    }
+}
