@@ -5,7 +5,6 @@
 //! ledgers, not from what the writers believe.
 
 mod audit;
-mod chance;
 mod proxy;
 mod rig;
 mod storm;

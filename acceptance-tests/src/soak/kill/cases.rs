@@ -8,41 +8,20 @@ use super::operation::Operation;
 use super::point::{Fault, Point};
 use super::run::Case;
 use super::strikes::Strike;
+use crate::soak::chance::Chance;
 
 /// The moments of each operation, in order.
 pub type Moments = BTreeMap<Operation, Vec<(Effect, Moment)>>;
 
 /// How far after a first strike a second one falls.
-const NEAR: u64 = 40;
+const NEAR: usize = 40;
 /// How long a start is, in moments, at most.
-const START: u64 = 60;
-
-/// Numbers that follow from a seed. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators"
-/// (SplitMix64).
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-}
+const START: usize = 60;
 
 /// Each moment of each operation, by each fault that fits it: once, and where it can last, lastingly.
 #[must_use]
 pub fn all(moments: &Moments, seed: u64) -> Vec<Case> {
-    let mut random = Random(seed);
+    let mut chance = Chance::of(seed, 0);
     let mut cases = Vec::new();
     for (operation, moments) in moments {
         for (at, (effect, moment)) in moments.iter().enumerate() {
@@ -53,8 +32,9 @@ pub fn all(moments: &Moments, seed: u64) -> Vec<Case> {
             for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(effect.form(), *moment)) {
                 let can_last = fault.lasts(effect.form(), *moment);
                 for lasting in [false, true].into_iter().filter(|lasting| !lasting || can_last) {
-                    let strikes = vec![Strike { at, fault, lasting, torn_at: random.byte() }];
-                    let restarts = random.below(2) == 0;
+                    let strikes =
+                        vec![Strike { at, fault, lasting, torn_at: chance.number().to_le_bytes()[0] }];
+                    let restarts = chance.below(0..2) == 0;
                     cases.push(Case { operation: *operation, strikes, then: None, restarts });
                 }
             }
@@ -69,30 +49,30 @@ pub fn all(moments: &Moments, seed: u64) -> Vec<Case> {
 /// start after it.
 #[must_use]
 pub fn at_least(mut cases: Vec<Case>, count: usize, moments: &Moments, seed: u64) -> Vec<Case> {
-    let mut random = Random(seed ^ 1);
+    let mut chance = Chance::of(seed, 1);
     let operations: Vec<(&Operation, usize)> = moments
         .iter()
         .filter(|(operation, _)| **operation != Operation::Stubborn)
         .map(|(operation, moments)| (operation, moments.len()))
         .collect();
     while cases.len() < count {
-        let (operation, length) = operations[random.below(operations.len() as u64) as usize];
-        let first = random.below(length as u64) as usize;
-        let fault = |random: &mut Random| Fault::ALL[random.below(5) as usize];
-        let strike = |random: &mut Random, at, fault| Strike {
+        let (operation, length) = operations[chance.below(0..operations.len())];
+        let first = chance.below(0..length.max(1));
+        let fault = |chance: &mut Chance| Fault::ALL[chance.below(0..Fault::ALL.len())];
+        let strike = |chance: &mut Chance, at, fault| Strike {
             at,
             fault,
-            lasting: random.below(4) == 0,
-            torn_at: random.byte(),
+            lasting: chance.below(0..4) == 0,
+            torn_at: chance.number().to_le_bytes()[0],
         };
-        let (kind, restarts) = (fault(&mut random), random.below(2) == 0);
-        let mut strikes = vec![strike(&mut random, first, kind)];
-        let then = if random.below(2) == 0 {
-            let (at, kind) = (random.below(START) as usize, fault(&mut random));
-            Some(strike(&mut random, at, kind))
+        let (kind, restarts) = (fault(&mut chance), chance.below(0..2) == 0);
+        let mut strikes = vec![strike(&mut chance, first, kind)];
+        let then = if chance.below(0..2) == 0 {
+            let (at, kind) = (chance.below(0..START), fault(&mut chance));
+            Some(strike(&mut chance, at, kind))
         } else {
-            let (at, kind) = (first + 1 + random.below(NEAR) as usize, fault(&mut random));
-            strikes.push(strike(&mut random, at, kind));
+            let (at, kind) = (first + 1 + chance.below(0..NEAR), fault(&mut chance));
+            strikes.push(strike(&mut chance, at, kind));
             None
         };
         cases.push(Case { operation: *operation, strikes, then, restarts });
@@ -103,9 +83,9 @@ pub fn at_least(mut cases: Vec<Case>, count: usize, moments: &Moments, seed: u64
 /// `count` of `cases`, at random; all when there are no more.
 #[must_use]
 pub fn some(mut cases: Vec<Case>, count: usize, seed: u64) -> Vec<Case> {
-    let mut random = Random(seed ^ 2);
+    let mut chance = Chance::of(seed, 2);
     for place in 0..cases.len().min(count) {
-        let other = place + random.below((cases.len() - place) as u64) as usize;
+        let other = place + chance.below(0..cases.len() - place);
         cases.swap(place, other);
     }
     cases.truncate(count);

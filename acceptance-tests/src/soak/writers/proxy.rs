@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::chance::Chance;
+use crate::soak::chance::Chance;
 
 /// Bytes in both directions, below which a cut falls: a handshake takes some four thousand, an observation ten.
 const LONGEST: u64 = 48 * 1024;
@@ -48,8 +48,8 @@ impl Proxy {
         let accepting = tokio::spawn(async move {
             while let Ok((caller, _)) = listener.accept().await {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
-                let is_cut = chance.below(one_in) == 0 && shared.stormy.load(Ordering::Relaxed);
-                let after = chance.below(LONGEST);
+                let is_cut = chance.number().is_multiple_of(one_in) && shared.stormy.load(Ordering::Relaxed);
+                let after = chance.number() % LONGEST;
                 tokio::spawn(carry(caller, to, is_cut.then_some(after), Arc::clone(&shared)));
             }
         });

@@ -16,10 +16,10 @@ use tfplug::testing::{Harness, Instance};
 use tokio::runtime::Runtime;
 
 use super::audit::Log;
-use super::chance::Chance;
 use super::proxy::Proxy;
 use crate::rig::agents::Host;
 use crate::scenario::system::System;
+use crate::soak::chance::Chance;
 
 /// Where the road to a host's agent begins, at the host's own address.
 const ROAD_PORT: u16 = 18442;
@@ -52,7 +52,7 @@ impl Rig {
         let mut roads = Vec::new();
         for (number, host) in (1..).zip(system.hosts()) {
             let (from, to) = (SocketAddr::V4(road(host)), SocketAddr::V4(host.agent_address()));
-            roads.push(runtime.block_on(Proxy::start(from, to, one_in, Chance::new(seed, number)))?);
+            roads.push(runtime.block_on(Proxy::start(from, to, one_in, Chance::of(seed, number)))?);
         }
         system.supercluster.fleet.start()?;
         system.apply();

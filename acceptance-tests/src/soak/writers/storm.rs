@@ -11,8 +11,8 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::audit::{Log, winners};
-use super::chance::Chance;
 use super::rig::{self, Doors};
+use crate::soak::chance::Chance;
 
 /// How often one writer tries until it gives up: many times as many as there are writers.
 const ATTEMPTS: u32 = 200;
@@ -84,7 +84,7 @@ pub(super) async fn round(
     let mut running = JoinSet::new();
     for writer in 0..writers {
         let (doors, start) = (Arc::clone(doors), Arc::clone(&start));
-        let chance = Chance::new(seed, 1000 + number * 100 + writer);
+        let chance = Chance::of(seed, 1000 + number * 100 + writer);
         running.spawn(async move {
             let writer = Writer { number: writer, of: writers, round: number, reloads, chance };
             writer.run(&doors, &start).await
@@ -133,7 +133,7 @@ impl Writer {
             if done.cluster.len() >= ATTEMPTS as usize {
                 bail!("{name} never had its way, last: {:?}", done.cluster.last());
             }
-            tokio::time::sleep(Duration::from_millis(20 + self.chance.below(300))).await;
+            tokio::time::sleep(Duration::from_millis(20 + self.chance.number() % 300)).await;
             instance = rig::import(&provider).await;
         }
         let (account, user) = (format!("of-{number}"), format!("user-{round}-{number}"));
