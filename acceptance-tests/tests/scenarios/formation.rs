@@ -22,9 +22,17 @@ fn nine_hosts_of_which_one_is_away_start_nothing_and_eight_form_when_it_is_marke
         }
     }
     let text = system.apply_fails();
-    tells(&text, &[AWAY, "absent"]);
+    tells(
+        &text,
+        &[
+            &format!("Host `{AWAY}` did not come"),
+            "absent",
+            "`west-1` is claimed, and nothing is staged on it",
+        ],
+    );
     for host in system.hosts().iter().filter(|host| host.name() != AWAY) {
-        assert!(!text.contains(host.name()), "`{}` is named as well: {text}", host.name());
+        let as_missing = format!("Host `{}` did not come", host.name());
+        assert!(!text.contains(&as_missing), "`{}` is named as well: {text}", host.name());
         assert_eq!(host.server_pid(), None, "`{}` was started", host.name());
     }
     println!("one of nine away: {}", text.trim());
