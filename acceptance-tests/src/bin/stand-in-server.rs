@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use acceptance_tests::soak::kill::stand_in::{STATUS_FILE, Status};
+use acceptance_tests::soak::kill::stand_in::{STATUS_FILE, Status, remembered};
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,6 +55,13 @@ async fn run(path: &str) -> Result<()> {
         chain(&config)?;
         std::fs::write(PathBuf::from(directory).join(format!("stand-in_{pid}.ports")), "{}")?;
     } else {
+        // As the full resolver does, it knows what it finds when it starts.
+        for entry in std::fs::read_dir("resolver").into_iter().flatten().filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(account) = name.strip_suffix(".jwt") {
+                std::fs::copy(entry.path(), remembered(pid, account))?;
+            }
+        }
         show(path, pid)?;
     }
     let mut poll = tokio::time::interval(POLL);

@@ -18,7 +18,9 @@ pub(super) fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
             let entry = entry.with_context(|| format!("list `{}`", folder.display()))?;
             let name = entry.file_name();
             let kind = entry.file_type().with_context(|| format!("look at `{}`", entry.path().display()))?;
-            let skipped = name.to_string_lossy().starts_with('.') || (folder == root && name == "target");
+            // Also `fuzz/target`: that package is a workspace of its own.
+            let is_build_output = name == "target" && folder.join("Cargo.toml").is_file();
+            let skipped = name.to_string_lossy().starts_with('.') || is_build_output;
             if kind.is_dir() && !skipped {
                 folders.push(entry.path());
             } else if kind.is_file() && entry.path().extension().is_some_and(|extension| extension == "rs") {

@@ -104,6 +104,17 @@ pub fn covering(cases: &[Case], moments: &Moments) -> Vec<Case> {
     cases.iter().filter(is_new).cloned().collect()
 }
 
+/// Points that no operation comes to. Where the stubborn server was left out for its half minute, its own point counts as
+/// come to.
+#[must_use]
+pub fn out_of_reach(moments: &Moments) -> Vec<Point> {
+    let reached: BTreeSet<(Effect, Moment)> = moments.values().flatten().copied().collect();
+    let is_left_out =
+        |point: &Point| point.effect == Effect::KillServer && !moments.contains_key(&Operation::Stubborn);
+    let is_out = |point: &Point| !reached.contains(&(point.effect, point.moment)) && !is_left_out(point);
+    super::point::all().into_iter().filter(is_out).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,12 @@ use sha2::{Digest, Sha256};
 /// File in the working directory that says what runs; gone when nothing does.
 pub const STATUS_FILE: &str = "stand-in.json";
 
+/// File in the working directory that holds the JWT which the process `pid` read or wrote last for `account`.
+#[must_use]
+pub fn remembered(pid: u32, account: &str) -> String {
+    format!("stand-in-{pid}-{account}")
+}
+
 /// What the stand-in shows of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -54,7 +60,7 @@ impl StandInView {
 
     /// The JWT that the running server wrote last for an account. It writes the same one no second time.
     fn remembered(&self, pid: u32, account: &str) -> PathBuf {
-        self.state.join(format!("stand-in-{pid}-{account}"))
+        self.state.join(remembered(pid, account))
     }
 }
 
