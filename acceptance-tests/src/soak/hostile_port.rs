@@ -127,6 +127,7 @@ pub fn prove(order: &Order) -> Result<Proof> {
     rows.push(Row::told("their connections open at once, most", claimed.sockets.max(unclaimed.sockets)));
     rows.push(Row::told("slowest answer of all, ms", claimed.worst_ms.max(unclaimed.worst_ms)));
     rows.push(Row::told("questions of owners", asked));
+    rows.push(Row::told("of them asked again over a new connection", claimed.again + unclaimed.again));
     rows.push(Row::exactly(
         "questions of owners without an answer",
         claimed.unanswered + unclaimed.unanswered,
@@ -148,6 +149,7 @@ pub fn prove(order: &Order) -> Result<Proof> {
 struct Totals {
     attempts: u64,
     asked: usize,
+    again: usize,
     unanswered: usize,
     peak_mib: u64,
     sockets: usize,
@@ -213,6 +215,7 @@ impl Field<'_> {
         });
         totals.attempts += attempts;
         totals.asked += answers.asked();
+        totals.again += answers.again;
         totals.unanswered += answers.unanswered;
         totals.peak_mib = totals.peak_mib.max(peak);
         totals.sockets = totals.sockets.max(sockets);
