@@ -92,14 +92,15 @@ pub fn some(mut cases: Vec<Case>, count: usize, seed: u64) -> Vec<Case> {
     cases
 }
 
-/// The fewest of `cases` that strike every point which any of them strikes: the first one of each.
+/// The fewest of `cases` that strike every point which any of them strikes and which is wanted: the first one of each.
 #[must_use]
-pub fn covering(cases: &[Case], moments: &Moments) -> Vec<Case> {
+pub fn covering(cases: &[Case], moments: &Moments, is_wanted: impl Fn(&Point) -> bool) -> Vec<Case> {
     let mut covered = BTreeSet::new();
     let is_new = |case: &&Case| {
         let [Strike { at, fault, lasting: false, .. }] = case.strikes[..] else { return false };
         let (effect, moment) = moments[&case.operation][at];
-        covered.insert(Point { effect, moment, fault })
+        let point = Point { effect, moment, fault };
+        is_wanted(&point) && covered.insert(point)
     };
     cases.iter().filter(is_new).cloned().collect()
 }
@@ -134,8 +135,11 @@ mod tests {
             .into_iter()
             .filter(|point| matches!(point.effect, Effect::WriteLeaf | Effect::ReloadServer))
             .count();
-        assert_eq!(covering(&cases, &moments()).len(), wanted);
+        assert_eq!(covering(&cases, &moments(), |_| true).len(), wanted);
         assert!(cases.len() > wanted, "some faults last");
+        let out = out_of_reach(&moments());
+        assert_eq!(out.len() + wanted + 4, super::super::point::all().len(), "a stubborn server is left out");
+        assert!(out.iter().any(|point| point.effect == Effect::WriteClaim));
     }
 
     #[test]
