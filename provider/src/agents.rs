@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use host_state::document::ClaimsSection;
@@ -29,10 +28,6 @@ pub use identity_card::{IdentityCard, random_bytes};
 
 /// Life of a user that a tunnel logs in as, in minutes: a tunnel that breaks later logs in anew.
 const TUNNEL_MINUTES: u32 = 60;
-
-/// Pauses before a connection is dialled again that broke half-way.
-const AGAIN: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 
 /// As whom, where, and who must be there.
 type Door = (String, HostPort, Option<HostName>);
@@ -56,7 +51,7 @@ impl Agents {
         Agents::default()
     }
 
-    /// A connection to the claimed agent at `agent`, shared; dialled again where it breaks before the agent has spoken. `host` is who it must be; absent when any host of the
+    /// A connection to the claimed agent at `agent`, shared. `host` is who it must be; absent when any host of the
     /// authority will do. A failure is not remembered.
     ///
     /// # Errors
@@ -71,18 +66,8 @@ impl Agents {
         let cell = Arc::clone(self.connections.lock().await.entry(key).or_default());
         let expected = Expected { host: host.cloned(), pin: None };
         let address = agent.to_string();
-        let dial = || async {
-            let mut left = AGAIN.iter();
-            loop {
-                let (client, expected) = (card.client(), expected.clone());
-                let dialled =
-                    AgentClient::connect(&address, client, card.host_ca(), expected, Timeouts::default());
-                match (dialled.await, left.next()) {
-                    (Err(ConnectError::Closed { .. }), Some(pause)) => tokio::time::sleep(*pause).await,
-                    (dialled, _) => return dialled,
-                }
-            }
-        };
+        let dial =
+            || AgentClient::connect(&address, card.client(), card.host_ca(), expected, Timeouts::default());
         cell.get_or_try_init(dial).await.cloned()
     }
 }

@@ -5,22 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use identity::{Authority, Generations, RootKey};
 
-use super::agent_idle::{look, most, processes};
+use super::agent_idle::{MEMORY_GOAL, at_rest, look, most, most_used, processes};
 use super::callers::Caller;
 use super::report::{Row, Table};
 use super::usage::Usage;
-use crate::rig::binaries;
-use crate::rig::terraform::Installation;
 use crate::scenario::supercluster::{AUTHORITY, Supercluster};
 
-/// Between the end of the apply and the first look.
-const CALM: Duration = Duration::from_secs(20);
 /// How long each part lasts.
 const TIME: Duration = Duration::from_secs(30);
 /// Between two questions to one agent: fifteen times as often as monitoring usually asks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Most memory of one agent, MiB.
-const MEMORY_GOAL: f64 = 20.0;
 
 /// Measures on one formed cluster of three: half a minute in which nobody asks, then half a minute of an `Observe` of
 /// each agent every second, over one connection each.
@@ -28,29 +22,16 @@ const MEMORY_GOAL: f64 = 20.0;
 /// # Errors
 /// When the cluster does not come up, or an agent does not answer.
 pub fn run() -> Result<Table> {
-    binaries::agent()?;
-    let mut system = Supercluster::lay_out(&[("east", 3)], "quickstart", Installation::DevOverride)?;
-    system.fleet.start()?;
-    system.terraform.apply()?.succeeded()?;
-    std::thread::sleep(CALM);
+    let mut system = at_rest()?;
     let (agents, _) = processes(&mut system)?;
     let before = look(&agents)?;
     std::thread::sleep(TIME);
     let between = look(&agents)?;
     let questions = ask(&system)?;
     let after = look(&agents)?;
-    let share = |before: &[Usage], after: &[Usage]| {
-        let used =
-            before.iter().zip(after).map(|(before, after)| after.processor.saturating_sub(before.processor));
-        most(used.map(|used| used.as_secs_f64() / TIME.as_secs_f64() * 100.0))
-    };
+    let share = |before: &[Usage], after: &[Usage]| most_used(before, after) / TIME.as_secs_f64() * 100.0;
     let memory = |usages: &[Usage]| most(usages.iter().map(|usage| usage.resident_mib));
-    let each = (most(
-        after
-            .iter()
-            .zip(&between)
-            .map(|(after, between)| after.processor.saturating_sub(between.processor).as_secs_f64() * 1e3),
-    )) / f64::from(questions);
+    let each = most_used(&between, &after) * 1e3 / f64::from(questions);
     Ok(Table {
         name: "agent-asked",
         floor: format!(

@@ -15,7 +15,7 @@ const CALM: Duration = Duration::from_secs(20);
 /// Between the two looks; a sweep of every agent falls into it.
 const TIME: Duration = Duration::from_secs(60);
 /// Most memory of one agent, MiB.
-const MEMORY_GOAL: f64 = 20.0;
+pub(super) const MEMORY_GOAL: f64 = 20.0;
 /// Most processor time of one agent, per cent of one core.
 const PROCESSOR_GOAL: f64 = 0.5;
 
@@ -24,20 +24,12 @@ const PROCESSOR_GOAL: f64 = 0.5;
 /// # Errors
 /// When the cluster does not come up, or a process ends meanwhile.
 pub fn run() -> Result<Table> {
-    binaries::agent()?;
-    let mut system = Supercluster::lay_out(&[("east", 3)], "quickstart", Installation::DevOverride)?;
-    system.fleet.start()?;
-    system.terraform.apply()?.succeeded()?;
-    std::thread::sleep(CALM);
+    let mut system = at_rest()?;
     let (agents, servers) = processes(&mut system)?;
     let before = (look(&agents)?, look(&servers)?);
     std::thread::sleep(TIME);
     let after = (look(&agents)?, look(&servers)?);
-    let share = |before: &[Usage], after: &[Usage]| {
-        let used =
-            before.iter().zip(after).map(|(before, after)| after.processor.saturating_sub(before.processor));
-        most(used.map(|used| used.as_secs_f64() / TIME.as_secs_f64() * 100.0))
-    };
+    let share = |before: &[Usage], after: &[Usage]| most_used(before, after) / TIME.as_secs_f64() * 100.0;
     let of = |usages: &[Usage], what: fn(&Usage) -> f64| most(usages.iter().map(what));
     let row = |name: &str, what: fn(&Usage) -> f64, goal| {
         Row::of_numbers(name, of(&after.0, what), of(&after.1, what), "MiB", goal)
@@ -69,6 +61,22 @@ pub fn run() -> Result<Table> {
             },
         ],
     })
+}
+
+/// One formed cluster of three with an account, a user and a stream, at which nobody looks any more.
+pub(super) fn at_rest() -> Result<Supercluster> {
+    binaries::agent()?;
+    let mut system = Supercluster::lay_out(&[("east", 3)], "quickstart", Installation::DevOverride)?;
+    system.fleet.start()?;
+    system.terraform.apply()?.succeeded()?;
+    std::thread::sleep(CALM);
+    Ok(system)
+}
+
+/// Seconds of processor time between two looks, of the process that used most.
+pub(super) fn most_used(before: &[Usage], after: &[Usage]) -> f64 {
+    let both = before.iter().zip(after);
+    most(both.map(|(before, after)| after.processor.saturating_sub(before.processor).as_secs_f64()))
 }
 
 /// Process numbers of all agents, and of all nats-servers.

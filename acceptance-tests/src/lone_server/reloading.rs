@@ -1,10 +1,10 @@
 //! Each rule of the reload table, tried on a running server: what we say a reload brings it brings, what we say needs a
 //! restart it refuses or leaves, and a restart takes it; both ways.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
 use std::fs;
 
+use anyhow::{Context, Result, ensure};
 use nats_config::{Change, ReloadRule, ServerConfig, reload_class, reload_rules, render};
 use serde_json::{Map, Value, json};
 
@@ -173,14 +173,17 @@ fn changes_elsewhere(site: &Site) -> Vec<(Edits, Edits)> {
 }
 
 /// `model` with each change put in, which must be valid.
-#[must_use]
-pub fn changed(model: &Value, changes: &[(&'static str, Value)]) -> ServerConfig {
-    let config = edited(model, changes);
-    assert_eq!(config.validate(), Ok(()), "{changes:?}");
-    config
+///
+/// # Errors
+/// When it is not.
+pub fn changed(model: &Value, changes: &[(&'static str, Value)]) -> Result<ServerConfig> {
+    let config = edited(model, changes)?;
+    let problems = config.validate();
+    ensure!(problems.is_ok(), "{changes:?} is not valid: {problems:?}");
+    Ok(config)
 }
 
-fn edited(model: &Value, changes: &[(&'static str, Value)]) -> ServerConfig {
+fn edited(model: &Value, changes: &[(&'static str, Value)]) -> Result<ServerConfig> {
     let mut model = model.clone();
     for (path, value) in changes {
         let mut at = &mut model;
@@ -192,23 +195,25 @@ fn edited(model: &Value, changes: &[(&'static str, Value)]) -> ServerConfig {
         }
         *at = value.clone();
     }
-    serde_json::from_value(model).unwrap()
+    serde_json::from_value(model).with_context(|| format!("{changes:?} is no configuration"))
 }
 
 /// Tries every rule of the table on real servers.
-#[must_use]
-pub fn try_every_rule() -> Tried {
-    let site = Site::new();
-    let authority = fs::read_to_string(site.path().join("current/ca.pem")).unwrap();
-    site.write("current/ca-copy.pem", &authority);
+///
+/// # Errors
+/// When a server does not start, or does not say what came of a reload.
+pub fn try_every_rule() -> Result<Tried> {
+    let site = Site::new()?;
+    let current = site.path().join("current");
+    fs::copy(current.join("ca.pem"), current.join("ca-copy.pem")).context("copy the authority")?;
     let model = site.member_model();
-    let base = changed(&model, &[]);
+    let base = changed(&model, &[])?;
     let mut touched = BTreeSet::new();
     let mut wrong = Vec::new();
     let (mut live, mut apart) = (Vec::new(), Vec::new());
     for change in changes(&site) {
-        let new = changed(&model, &change);
-        touched.extend(rules_between(&base, &new));
+        let new = changed(&model, &change)?;
+        touched.extend(rules_between(&base, &new)?);
         match reload_class(&base, &new) {
             Change::Reload { deferrable, .. } if deferrable.is_empty() => live.push(new),
             Change::Restart { reload, .. } if reload.is_empty() => apart.push((base.clone(), new)),
@@ -216,27 +221,27 @@ pub fn try_every_rule() -> Tried {
         }
     }
     for (before, change) in changes_elsewhere(&site) {
-        let (old, new) = (edited(&model, &before), edited(&model, &[before, change].concat()));
-        touched.extend(rules_between(&old, &new));
+        let (old, new) = (edited(&model, &before)?, edited(&model, &[before, change].concat())?);
+        touched.extend(rules_between(&old, &new)?);
         apart.push((old, new));
     }
-    try_live(&site, &base, &live, &mut wrong);
+    try_live(&site, &base, &live, &mut wrong)?;
     for (old, new) in &apart {
-        try_apart(&site, old, new, &mut wrong);
-        try_apart(&site, new, old, &mut wrong);
+        try_apart(&site, old, new, &mut wrong)?;
+        try_apart(&site, new, old, &mut wrong)?;
     }
     let rules: Vec<ReloadRule> = reload_rules().collect();
-    Tried {
+    Ok(Tried {
         changes: live.len() + apart.len(),
         rules: rules.len(),
         untried: rules.iter().map(|rule| rule.model).filter(|model| !touched.contains(model)).collect(),
         wrong,
-    }
+    })
 }
 
 /// The rules, by their place in the model, whose value differs; of what holds other settings those that come or go.
-fn rules_between(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
-    let (old, new) = (serde_json::to_value(old).unwrap(), serde_json::to_value(new).unwrap());
+fn rules_between(old: &ServerConfig, new: &ServerConfig) -> Result<Vec<&'static str>> {
+    let (old, new) = (serde_json::to_value(old)?, serde_json::to_value(new)?);
     let at = |value: &Value, path: &str| {
         path.split('.').try_fold(value, |at, key| at.get(key)).cloned().unwrap_or_default()
     };
@@ -250,17 +255,17 @@ fn rules_between(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
         let (left, right) = (at(&old, rule.model), at(&new, rule.model));
         left != right && (!holds(rule) || left.is_null() != right.is_null())
     };
-    reload_rules().filter(differs).map(|rule| rule.model).collect()
+    Ok(reload_rules().filter(differs).map(|rule| rule.model).collect())
 }
 
 /// What the server does on a reload to `new` against what we say, as a line for people; none when both agree.
 /// Leaves the server with the file that it runs.
-fn disagreement(server: &Server<'_>, old: &ServerConfig, new: &ServerConfig) -> Option<String> {
+fn disagreement(server: &Server<'_>, old: &ServerConfig, new: &ServerConfig) -> Result<Option<String>> {
     let (before, expected) = (render(old).digest.to_string(), render(new).digest.to_string());
     let change = reload_class(old, new);
-    let outcome = server.reload(&render(new).text);
-    let runs = server.digest();
-    match (&change, &outcome) {
+    let outcome = server.reload(&render(new).text)?;
+    let runs = server.digest()?;
+    Ok(match (&change, &outcome) {
         (Change::Reload { .. }, Reloaded::Yes(digest)) if *digest == expected => None,
         (Change::Restart { .. } | Change::Deferrable { .. }, Reloaded::No(_)) if runs == before => None,
         (Change::Restart { restart: settings, .. } | Change::Deferrable { settings }, Reloaded::Yes(_))
@@ -271,7 +276,7 @@ fn disagreement(server: &Server<'_>, old: &ServerConfig, new: &ServerConfig) -> 
         // Whole structs stand in the server's line: its start says enough.
         (_, Reloaded::No(line)) => Some(format!("{change:?}, but refused: {}", &line[..line.len().min(300)])),
         (_, Reloaded::Yes(digest)) => Some(format!("{change:?}, but reloaded to {digest}")),
-    }
+    })
 }
 
 /// Whether we do not reload `setting` for reasons of our own, whatever the server says to it.
@@ -283,31 +288,35 @@ fn is_own_rule(setting: &str) -> bool {
 }
 
 /// Tries each change on one server that runs the base, and undoes it again.
-fn try_live(site: &Site, base: &ServerConfig, news: &[ServerConfig], wrong: &mut Vec<String>) {
+fn try_live(site: &Site, base: &ServerConfig, news: &[ServerConfig], wrong: &mut Vec<String>) -> Result<()> {
     let rendered = render(base);
+    let digest = rendered.digest.to_string();
     let start = || Server::start(site, &rendered.text, (site.address, 8222));
-    let mut server = start();
+    let mut server = start()?;
     for new in news {
-        wrong.extend(disagreement(&server, base, new));
-        if server.digest() != rendered.digest.to_string() {
-            wrong.extend(disagreement(&server, new, base));
+        wrong.extend(disagreement(&server, base, new)?);
+        if server.digest()? != digest {
+            wrong.extend(disagreement(&server, new, base)?);
         }
         // What only rises by reload, or went wrong, is undone by a restart.
-        if server.digest() != rendered.digest.to_string() {
+        if server.digest()? != digest {
             drop(server);
-            server = start();
+            server = start()?;
         }
     }
+    Ok(())
 }
 
 /// Tries a change on a server of its own: the start on `old` takes it, a reload to `new` does not.
-fn try_apart(site: &Site, old: &ServerConfig, new: &ServerConfig, wrong: &mut Vec<String>) {
+fn try_apart(site: &Site, old: &ServerConfig, new: &ServerConfig, wrong: &mut Vec<String>) -> Result<()> {
     // Without a monitoring port nobody could say what came of the reload.
-    let Some(monitor) = &old.monitor else { return };
+    let Some(monitor) = &old.monitor else { return Ok(()) };
     let rendered = render(old);
-    let server = Server::start(site, &rendered.text, (monitor.address, monitor.port));
-    if server.digest() != rendered.digest.to_string() {
-        wrong.push(format!("started on {}, runs {}", rendered.digest, server.digest()));
+    let server = Server::start(site, &rendered.text, (monitor.address, monitor.port))?;
+    let runs = server.digest()?;
+    if runs != rendered.digest.to_string() {
+        wrong.push(format!("started on {}, runs {runs}", rendered.digest));
     }
-    wrong.extend(disagreement(&server, old, new));
+    wrong.extend(disagreement(&server, old, new)?);
+    Ok(())
 }

@@ -1,5 +1,4 @@
 //! A state directory with certificates, addresses of its own on loopback, and a configuration that fits both.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     fs,
@@ -8,6 +7,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
+use anyhow::{Context, Result, ensure};
 use identity::{Authority, AuthorityName, Generations, RootKey};
 use nats_config::{FullResolver, HostPort, NatsDuration, OperatorTrust, ServerConfig};
 use rcgen::{
@@ -28,34 +28,37 @@ pub struct Site {
 
 impl Site {
     /// Makes the directory, certificates `client`, `cluster`, `gateway`, `other` and `server`, and their authority.
-    #[expect(clippy::new_without_default, reason = "it makes a directory and keys")]
-    pub fn new() -> Self {
+    ///
+    /// # Errors
+    /// When files or keys cannot be made.
+    pub fn new() -> Result<Self> {
         static NEXT: AtomicU8 = AtomicU8::new(0);
         let [_, _, high, low] = std::process::id().to_be_bytes();
         // Only a proof makes more than 127 of them, and it drops the first long before.
         let own = NEXT.fetch_add(1, Ordering::Relaxed) % 127 + 1;
         let address = IpAddr::V4(Ipv4Addr::new(127, 64 | (high & 63), low, own));
-        let mut site = Self { folder: tempfile::tempdir().unwrap(), address, cluster_public_key: Vec::new() };
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let mut site = Self { folder, address, cluster_public_key: Vec::new() };
         for folder in ["current", "log", "store"] {
-            fs::create_dir(site.path().join(folder)).unwrap();
+            fs::create_dir(site.path().join(folder)).context("make a folder")?;
         }
-        let key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        let key = KeyPair::generate()?;
+        let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        site.write("current/ca.pem", &authority.self_signed(&key).unwrap().pem());
+        site.write("current/ca.pem", &authority.self_signed(&key)?.pem())?;
         let issuer = Issuer::new(authority, key);
         for name in ["client", "cluster", "gateway", "other", "server"] {
-            let key = KeyPair::generate().unwrap();
-            let mut leaf = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()]).unwrap();
+            let key = KeyPair::generate()?;
+            let mut leaf = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
             leaf.extended_key_usages =
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-            site.write(&format!("current/{name}.pem"), &leaf.signed_by(&key, &issuer).unwrap().pem());
-            site.write(&format!("current/{name}-key.pem"), &key.serialize_pem());
+            site.write(&format!("current/{name}.pem"), &leaf.signed_by(&key, &issuer)?.pem())?;
+            site.write(&format!("current/{name}-key.pem"), &key.serialize_pem())?;
             if name == "cluster" {
                 site.cluster_public_key = key.subject_public_key_info();
             }
         }
-        site
+        Ok(site)
     }
 
     /// Another loopback address of this site alone.
@@ -72,26 +75,31 @@ impl Site {
     }
 
     /// Writes one of its files.
-    pub fn write(&self, file: &str, content: &str) {
-        fs::write(self.path().join(file), content).unwrap();
+    ///
+    /// # Errors
+    /// When that cannot be.
+    pub fn write(&self, file: &str, content: &str) -> Result<()> {
+        fs::write(self.path().join(file), content).with_context(|| format!("write `{file}`"))
     }
 
     /// `config` on this site: its own addresses and directories, and nobody to dial but itself.
-    pub fn settle(&self, mut config: ServerConfig) -> ServerConfig {
-        let own = |port: u16| HostPort::new(self.address, port).unwrap();
+    ///
+    /// # Errors
+    /// When it is no valid configuration there.
+    pub fn settle(&self, mut config: ServerConfig) -> Result<ServerConfig> {
         config.client.address = self.address;
         config.client.port = 4222;
         config.monitor = Some(nats_config::MonitorListener { address: self.address, port: 8222 });
         if let Some(cluster) = &mut config.cluster {
             (cluster.address, cluster.port) = (self.address, 5222);
-            cluster.routes = [own(5222)].into();
+            cluster.routes = [HostPort::new(self.address, 5222).context("an address")?].into();
         }
         if let Some(gateway) = &mut config.gateway {
             (gateway.address, gateway.port) = (self.address, 7222);
             gateway.remotes.clear();
         }
         if let Some(jetstream) = &mut config.jetstream {
-            jetstream.store_dir = self.path().join("store").to_str().unwrap().to_owned();
+            jetstream.store_dir = self.path().join("store").display().to_string();
         }
         if config.logging.log_file.is_some() {
             config.logging.log_file = Some("log/server.log".to_owned());
@@ -102,13 +110,17 @@ impl Site {
                 listener.remove("remotes");
             }
         }
-        assert_eq!(config.validate(), Ok(()));
-        config
+        let problems = config.validate();
+        ensure!(problems.is_ok(), "not valid on a site: {problems:?}");
+        Ok(config)
     }
 
     /// A member of a supercluster that is alone in the world, with something in every field of the model.
-    pub fn member(&self) -> ServerConfig {
-        serde_json::from_value(self.member_model()).unwrap()
+    ///
+    /// # Errors
+    /// When the model has changed and [`Site::member_model`] has not.
+    pub fn member(&self) -> Result<ServerConfig> {
+        serde_json::from_value(self.member_model()).context("read the full member's model")
     }
 
     /// [`Site::member`] as JSON.
@@ -166,14 +178,14 @@ pub fn authority(operator_signing: u32) -> identity::Trust {
     authority_of(7, operator_signing)
 }
 
-/// Another authority for each `root`, at a generation of its operator signing key.
+/// Another authority for each `root` from 1, at a generation of its operator signing key.
 #[must_use]
 pub fn authority_of(root: u8, operator_signing: u32) -> identity::Trust {
-    let root = RootKey::from_bytes(std::array::from_fn(|index| u8::try_from(index).unwrap() * root)).unwrap();
-    let name: AuthorityName = "acme".parse().unwrap();
-    Authority::derive(&root, name, Generations { operator_signing, ..Generations::default() })
-        .unwrap()
-        .trust()
+    let bytes = std::array::from_fn(|index| (index as u8).wrapping_mul(root));
+    let root = RootKey::from_bytes(bytes).expect("32 bytes that are not all the same");
+    let name: AuthorityName = "acme".parse().expect("a lower-case label");
+    let generations = Generations { operator_signing, ..Generations::default() };
+    Authority::derive(&root, name, generations).expect("generations from 1").trust()
 }
 
 /// Operator mode with JWTs that a server believes.

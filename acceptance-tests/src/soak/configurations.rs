@@ -75,7 +75,7 @@ pub fn prove(order: &Order) -> Result<Proof> {
     ];
     // Its sample is a test of its own, which tries all of it as well.
     if order.extent == Extent::Whole {
-        let Tried { changes, rules, untried, wrong } = try_every_rule();
+        let Tried { changes, rules, untried, wrong } = try_every_rule()?;
         rows.extend([
             Row::exactly("rules of the reload table tried, both ways", rules - untried.len(), rules),
             Row::told("changes made for that", changes),

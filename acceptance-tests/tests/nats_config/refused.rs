@@ -10,7 +10,7 @@ use acceptance_tests::lone_server::{
 
 /// Changes one field of a full member; we name `path`, `-t` passes, and the start fails saying `said`.
 fn passes_the_check_only(change: impl Fn(&mut Value), path: &str, said: &str) {
-    let site = Site::new();
+    let site = Site::new().unwrap();
     let mut model = site.member_model();
     model["logging"]["log_file"] = Value::Null;
     model["logging"]["rotate_at"] = Value::Null;
@@ -20,8 +20,8 @@ fn passes_the_check_only(change: impl Fn(&mut Value), path: &str, said: &str) {
     let problems = config.validate().unwrap_err();
     assert!(problems.iter().any(|problem| problem.path == path), "{problems:?}");
     let text = render(&config).text;
-    check(&site, &text).unwrap();
-    let log = refusal(&site, &text);
+    check(&site, &text).unwrap().unwrap();
+    let log = refusal(&site, &text).unwrap();
     assert!(log.contains(said), "{log}");
 }
 
@@ -61,7 +61,7 @@ fn a_gateway_without_cluster() {
 /// The check itself refuses these; we do so before.
 #[test]
 fn what_the_check_refuses_too() {
-    let site = Site::new();
+    let site = Site::new().unwrap();
     for (change, path, said) in [
         (("/lame_duck/duration", json!("29s")), "lame_duck.duration", "lame_duck_duration"),
         (
@@ -81,7 +81,7 @@ fn what_the_check_refuses_too() {
         let config: ServerConfig = serde_json::from_value(model).unwrap();
         let problems = config.validate().unwrap_err();
         assert!(problems.iter().any(|problem| problem.path == path), "{problems:?}");
-        let refused = check(&site, &render(&config).text).unwrap_err();
+        let refused = check(&site, &render(&config).text).unwrap().unwrap_err();
         assert!(refused.contains(said), "{path}: {refused}");
     }
 }
@@ -90,10 +90,10 @@ fn what_the_check_refuses_too() {
 /// name that it does not know is told apart by its answer.
 #[test]
 fn the_names_that_we_own_are_the_servers() {
-    let site = Site::new();
+    let site = Site::new().unwrap();
     let says_unknown = |name: &str| {
         let config = name.rsplit('.').fold(json!(1), |inner, key| json!({ key: inner }));
-        let said = check(&site, &config.to_string()).err().unwrap_or_default();
+        let said = check(&site, &config.to_string()).unwrap().err().unwrap_or_default();
         said.contains("unknown field")
     };
     for section in [

@@ -14,13 +14,13 @@ fn try_out(site: &Site, config: &ServerConfig) {
     let folder = site.path().join("trial");
     fs::create_dir(&folder).unwrap();
     let rendered = shadow(config, &ShadowPlan { directory: folder.to_str().unwrap().to_owned() });
-    assert_eq!(check(site, &rendered.text), Ok(rendered.digest.to_string()));
+    assert_eq!(check(site, &rendered.text).unwrap(), Ok(rendered.digest.to_string()));
     let mut text = rendered.text;
     if config.monitor.is_none() {
         // The test asks over the monitoring port; an agent looks at the ports file.
         text = text.replacen("{\n", "{\n  \"http\": \"127.0.0.1:-1\",\n", 1);
     }
-    let server = Server::start_trial(site, &text, &folder);
+    let server = Server::start_trial(site, &text, &folder).unwrap();
     let health = server.get("/healthz?js-server-only=true").unwrap();
     assert_eq!(health["status"], "ok", "{health}: {}", logs(site));
     assert!(logs(site).contains("Server is ready"), "{}", logs(site));
@@ -67,8 +67,8 @@ fn local_address(text: &str) -> String {
 
 #[test]
 fn the_trial_of_a_member_boots_beside_the_running_original() {
-    let site = Site::new();
-    try_out(&site, &site.member());
+    let site = Site::new().unwrap();
+    try_out(&site, &site.member().unwrap());
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn trials_of_random_configurations_boot() {
     let strategy = arbitrary::server_config(of(Just(trust())));
     let mut runner = TestRunner::deterministic();
     for _ in 0..8 {
-        let site = Site::new();
+        let site = Site::new().unwrap();
         try_out(&site, &strategy.new_tree(&mut runner).unwrap().current());
     }
 }

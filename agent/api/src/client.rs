@@ -26,7 +26,7 @@ pub use tunnel::{OpenError, Reply, RequestError, Tunnel};
 
 pub(crate) use connect::{Dial, connect_once, dial};
 
-/// Pauses before a call is made again whose connection broke.
+/// Pauses before what a broken connection cut off is tried again: a dial that the agent ended before it spoke, a call.
 const AGAIN: [Duration; 3] =
     [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 

@@ -7,8 +7,7 @@
 //!   told by its id.
 //! - `$SYS.REQ.ACCOUNT.<account>.CLAIMS.LOOKUP` is answered by every server with a bare JWT that does not say whose
 //!   it is, and an empty message from those that have none: it says what the others have, not what this one has.
-//!   `CLAIMS.PACK` goes to a queue group that any
-//!   server of the cluster answers: useless too.
+//!   `CLAIMS.PACK` goes to a queue group that any server of the cluster answers: useless.
 //!
 //! So LIST says which accounts this server knows, and the JWTs are read where it keeps them, in the resolver directory
 //! below the state directory: each lookup of the server reads the same file.

@@ -10,7 +10,6 @@ mod looks;
 mod observe;
 mod preview;
 mod probe;
-
 mod trial;
 mod tunnel;
 

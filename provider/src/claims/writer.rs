@@ -95,9 +95,7 @@ impl ClaimsWriter {
     /// # Errors
     /// When nobody answers or the claims cannot be read.
     pub async fn read(&self, id: &AccountId) -> Result<Option<Account>, Diagnostic> {
-        let system = self.system(&id.authority).await?;
-        let cached = self.cached(&id.authority).await;
-        let newest = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) }).await?;
+        let (system, newest) = self.newest(&id.authority).await?;
         match &newest.head {
             Some(head) => account_in(&head.section, &system.trust, &id.account),
             None => Ok(None),
@@ -109,9 +107,7 @@ impl ClaimsWriter {
     /// # Errors
     /// When nobody answers.
     pub async fn is_deleted(&self, id: &AccountId) -> Result<bool, Diagnostic> {
-        let system = self.system(&id.authority).await?;
-        let cached = self.cached(&id.authority).await;
-        let newest = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) }).await?;
+        let (_, newest) = self.newest(&id.authority).await?;
         let mut entries = newest.head.iter().flat_map(|head| head.section.accounts.values());
         Ok(entries.any(|entry| entry.name == id.account.as_str() && entry.tombstone))
     }
@@ -134,6 +130,15 @@ impl ClaimsWriter {
             lines.extend(of_account.map(|drift| format!("{host}: {drift}")));
         }
         Ok(lines)
+    }
+
+    /// The newest claims of the system, read once until the next write.
+    async fn newest(&self, authority: &AuthorityName) -> Result<(Arc<System>, Arc<Newest>), Diagnostic> {
+        let system = self.system(authority).await?;
+        let cached = self.cached(authority).await;
+        let read = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) });
+        let newest = Arc::clone(read.await?);
+        Ok((system, newest))
     }
 
     /// What was read is old.

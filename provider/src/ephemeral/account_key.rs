@@ -5,18 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use identity::UserName;
-use nats_config::NatsDuration;
 use tfplug::{
     Attribute, Diagnostic, Diagnostics, EphemeralResource, Failure, OpenRequest, Opened, Path, Schema, Value,
 };
 use time::OffsetDateTime;
 
-use super::reader_credentials::DEFAULT_LIFE;
-use super::{life, unopened};
+use super::{key_order, ordered, uncertified, unopened};
 use crate::agents::random_bytes;
 use crate::claims::ClaimsWriter;
 use crate::resources::natural_id::AccountId;
-use crate::resources::reading::Reading;
 
 /// See the module.
 pub struct AccountKeyResource {
@@ -29,13 +26,6 @@ impl AccountKeyResource {
     pub fn new(claims: Arc<ClaimsWriter>) -> AccountKeyResource {
         AccountKeyResource { claims }
     }
-}
-
-fn parse(block: &Value) -> (Option<(AccountId, NatsDuration)>, Diagnostics) {
-    let mut reading = Reading::new();
-    let account = reading.text::<AccountId>(block.attr("account"), &Path::root("account"));
-    let expires = life(block, DEFAULT_LIFE, &mut reading);
-    (account.zip(expires), reading.into_problems())
 }
 
 #[async_trait]
@@ -63,15 +53,11 @@ impl EphemeralResource for AccountKeyResource {
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
-        parse(config).1
+        key_order::<AccountId>(config, "account").1
     }
 
     async fn open(&self, request: OpenRequest) -> Result<Opened, Failure> {
-        let (declared, problems) = parse(&request.config);
-        if problems.has_errors() {
-            return Err(problems.into());
-        }
-        let (id, expires) = declared.ok_or_else(|| Failure::new("The account is not known", ""))?;
+        let (id, expires) = ordered::<AccountId>(&request.config, "account")?;
         if self.claims.is_reader()? {
             return Ok(unopened(self.type_name(), request.config));
         }
@@ -84,9 +70,7 @@ impl EphemeralResource for AccountKeyResource {
         let key = system
             .authority()?
             .issue_account_key(&id.account, generation, &users, &seed, now, expires.as_duration())
-            .map_err(|why| {
-                Diagnostic::error("No certificate could be made", format!("{}.", host_state::chain(&why)))
-            })?;
+            .map_err(|why| uncertified(&why))?;
         Ok(request.config.with("account_key", key.to_text().as_str()).into())
     }
 }

@@ -3,21 +3,14 @@
 
 use async_trait::async_trait;
 use identity::Role;
-use nats_config::NatsDuration;
-use tfplug::{
-    Attribute, Diagnostic, Diagnostics, EphemeralResource, Failure, OpenRequest, Opened, Path, Schema, Value,
-};
+use tfplug::{Attribute, Diagnostics, EphemeralResource, Failure, OpenRequest, Opened, Schema, Value};
 use time::OffsetDateTime;
 
-use super::{life, unopened};
+use super::{key_order, ordered, uncertified, unopened};
 use crate::agents::random_bytes;
 use crate::keys::Keys;
 use crate::resources::natural_id::SystemId;
-use crate::resources::reading::Reading;
 use crate::session::SessionSlot;
-
-/// Life when the block does not say: a day, as of `nats-agent creds`.
-pub(super) const DEFAULT_LIFE: NatsDuration = NatsDuration::from_secs(24 * 3600);
 
 /// See the module.
 pub struct ReaderCredentials {
@@ -30,13 +23,6 @@ impl ReaderCredentials {
     pub fn new(sessions: SessionSlot) -> ReaderCredentials {
         ReaderCredentials { sessions }
     }
-}
-
-fn parse(block: &Value) -> (Option<(SystemId, NatsDuration)>, Diagnostics) {
-    let mut reading = Reading::new();
-    let system = reading.text::<SystemId>(block.attr("system"), &Path::root("system"));
-    let expires = life(block, DEFAULT_LIFE, &mut reading);
-    (system.zip(expires), reading.into_problems())
 }
 
 #[async_trait]
@@ -63,25 +49,21 @@ impl EphemeralResource for ReaderCredentials {
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
-        parse(config).1
+        key_order::<SystemId>(config, "system").1
     }
 
     async fn open(&self, request: OpenRequest) -> Result<Opened, Failure> {
-        let (declared, problems) = parse(&request.config);
-        if problems.has_errors() {
-            return Err(problems.into());
-        }
-        let (system, expires) = declared.ok_or_else(|| Failure::new("The system is not known", ""))?;
+        let (id, expires) = ordered::<SystemId>(&request.config, "system")?;
         let session = self.sessions.session()?;
         if matches!(session.keys(), Keys::Reader(_)) {
             return Ok(unopened(self.type_name(), request.config));
         }
-        let system = session.system(&system.authority).await?;
+        let system = session.system(&id.authority).await?;
         let (now, life) = (OffsetDateTime::now_utc(), expires.as_duration());
-        let caller =
-            system.authority()?.caller_pem(&Role::Reader, &random_bytes()?, now, life).map_err(|why| {
-                Diagnostic::error("No certificate could be made", format!("{}.", host_state::chain(&why)))
-            })?;
+        let caller = system
+            .authority()?
+            .caller_pem(&Role::Reader, &random_bytes()?, now, life)
+            .map_err(|why| uncertified(&why))?;
         Ok(request.config.with("reader_credentials", caller.to_text().as_str()).into())
     }
 }

@@ -259,15 +259,13 @@ impl Asking {
             let others = holders(&held);
             let leader = others.iter().max_by_key(|(_, (hosts, _))| *hosts);
             let is_hopeless = held.values().filter(|answer| answer.is_ok()).count() < self.needed();
+            let is_over = Instant::now() >= end;
             match leader {
-                Some((holder, (hosts, left_ms))) if *hosts >= self.needed() || Instant::now() >= end => {
+                Some((holder, (hosts, left_ms))) if *hosts >= self.needed() || is_over => {
                     return Err(held_by(holder, *left_ms));
                 }
-                None if is_hopeless || Instant::now() >= end => {
-                    return Err(Refused::Few(self.silence(&held)));
-                }
-                Some(_) if is_hopeless => return Err(Refused::Few(self.silence(&held))),
-                Some(_) | None => tokio::time::sleep(by_chance()).await,
+                _ if is_hopeless || is_over => return Err(Refused::Few(self.silence(&held))),
+                _ => tokio::time::sleep(by_chance()).await,
             }
         }
     }

@@ -48,7 +48,7 @@ pub(super) struct Counted {
 pub(super) fn try_all(seed: u64, topologies: u64, boot_every: u64) -> Result<Counted> {
     let next = AtomicU64::new(0);
     let work = || -> Result<Counted> {
-        let (site, trust) = (Site::new(), authority(1));
+        let (site, trust) = (Site::new()?, authority(1));
         let mut counted = Counted::default();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -95,16 +95,16 @@ fn one(site: &Site, trust: &Trust, seed: u64, number: u64, boots: bool, counted:
     counted.servers += all.len() as u64;
     let chosen = chance.one(&all).ok_or_else(|| anyhow!("topology {number} has no server"))?;
     judge(chosen, number, counted)?;
-    ask(site, chosen, number, counted);
+    ask(site, chosen, number, counted)?;
     if boots {
-        boot(chosen, number, counted);
+        boot(chosen, number, counted)?;
     }
     if number.is_multiple_of(LONE_EVERY) {
         let config = chance.draw(&lone::configuration())?;
         judge(&config, number, counted)?;
-        ask(site, &config, number, counted);
+        ask(site, &config, number, counted)?;
         if boots {
-            boot(&config, number, counted);
+            boot(&config, number, counted)?;
         }
     }
     Ok(())
@@ -127,24 +127,27 @@ fn judge(config: &ServerConfig, number: u64, counted: &mut Counted) -> Result<()
 }
 
 /// `nats-server -t`.
-fn ask(site: &Site, config: &ServerConfig, number: u64, counted: &mut Counted) {
+fn ask(site: &Site, config: &ServerConfig, number: u64, counted: &mut Counted) -> Result<()> {
     counted.configurations += 1;
     let rendered = render(config);
-    match check(site, &rendered.text) {
+    match check(site, &rendered.text)? {
         Ok(digest) if digest == rendered.digest.to_string() => counted.accepted += 1,
         other => counted.wrong.push(format!("{number}: {other:?} instead of {}", rendered.digest)),
     }
+    Ok(())
 }
 
 /// A start on addresses and directories of its own.
-fn boot(config: &ServerConfig, number: u64, counted: &mut Counted) {
-    let site = Site::new();
-    let rendered = render(&site.settle(config.clone()));
+fn boot(config: &ServerConfig, number: u64, counted: &mut Counted) -> Result<()> {
+    let site = Site::new()?;
+    let rendered = render(&site.settle(config.clone())?);
     counted.started += 1;
-    let shown = Server::try_start(&site, &rendered.text, (site.address, 8222)).map(|server| server.digest());
-    if shown.as_ref() == Ok(&rendered.digest.to_string()) {
-        counted.booted += 1;
-    } else {
-        counted.wrong.push(format!("{number}: /varz shows {shown:?} instead of {}", rendered.digest));
+    let started = Server::start(&site, &rendered.text, (site.address, 8222));
+    match started.and_then(|server| server.digest()) {
+        Ok(digest) if digest == rendered.digest.to_string() => counted.booted += 1,
+        shown => {
+            counted.wrong.push(format!("{number}: /varz shows {shown:?} instead of {}", rendered.digest))
+        }
     }
+    Ok(())
 }

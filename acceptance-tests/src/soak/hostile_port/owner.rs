@@ -12,9 +12,6 @@ use zeroize::Zeroizing;
 /// How long one question may take before it counts as unanswered: longer than promised, so that a slow answer shows how
 /// slow it is.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Pauses before a question is asked again whose connection broke, as the provider does it.
-const AGAIN: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,8 +33,6 @@ enum Asks {
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     took: Vec<Duration>,
-    /// How often a question was asked again over a new connection.
-    pub(super) again: usize,
     /// How many did not come.
     pub(super) unanswered: usize,
 }
@@ -75,7 +70,7 @@ impl Owner {
         let (end, mut answers) = (Instant::now() + time, Answers::default());
         loop {
             let began = Instant::now();
-            let asked = tokio::time::timeout(PATIENCE, self.ask_patiently(&mut answers.again)).await;
+            let asked = tokio::time::timeout(PATIENCE, self.ask()).await;
             answers.took.push(began.elapsed());
             match asked {
                 Ok(Ok(())) => {}
@@ -87,19 +82,6 @@ impl Owner {
             }
             tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    /// One question, over a new connection where one breaks: among strangers from thousands of addresses an owner's may be
-    /// the one that gives way.
-    async fn ask_patiently(&self, again: &mut usize) -> Result<(), String> {
-        for pause in AGAIN {
-            if self.ask().await.is_ok() {
-                return Ok(());
-            }
-            *again += 1;
-            tokio::time::sleep(pause).await;
-        }
-        self.ask().await
     }
 
     /// One question over a connection of its own.

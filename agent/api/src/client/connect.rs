@@ -23,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::verify::{HostVerifier, Verdict};
-use super::{ConnectError, Expected, Timeouts};
+use super::{AGAIN, ConnectError, Expected, Timeouts};
 use crate::tls::{TlsError, crypto, private_key, roots};
 
 /// How often an idle connection is asked whether it lives, and how long it may take to say so.
@@ -46,11 +46,22 @@ pub(crate) struct Dial<'a> {
     pub(crate) timeout: Duration,
 }
 
-/// Dials and waits until the agent has spoken.
+/// Dials and waits until the agent has spoken; again where the connection ends before. Among strangers from thousands of
+/// addresses a caller's connection may be the one that gives way.
 ///
 /// # Errors
 /// [`ConnectError`], without what the verifier knows: a refused server is [`ConnectError::WrongAuthority`].
 pub(crate) async fn dial(dial: &Dial<'_>) -> Result<Spoken, ConnectError> {
+    let mut left = AGAIN.iter();
+    loop {
+        match (dial_once(dial).await, left.next()) {
+            (Err(ConnectError::Closed { .. }), Some(pause)) => tokio::time::sleep(*pause).await,
+            (dialled, _) => return dialled,
+        }
+    }
+}
+
+async fn dial_once(dial: &Dial<'_>) -> Result<Spoken, ConnectError> {
     let address = || dial.address.to_owned();
     let config = config(dial).map_err(|source| ConnectError::Setup { address: address(), source })?;
     let connecting = async {

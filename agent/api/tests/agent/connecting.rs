@@ -121,8 +121,8 @@ async fn silence_refusal_and_hanging_up_are_temporary_and_told_apart() {
     let silent = connect(&address, &acme, &acme, None, None).await.unwrap_err();
     assert_eq!(silent.to_string(), format!("agent `{address}` did not answer within 5 s"));
     let hang_up = tokio::spawn(async move {
-        // The silent connection is still in the queue before the new one.
-        for _ in 0..2 {
+        // The silent connection is still in the queue before the new ones: a dial is tried four times.
+        for _ in 0..5 {
             let (stream, _) = listener.accept().await.unwrap();
             drop(stream);
         }

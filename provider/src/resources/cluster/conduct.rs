@@ -113,6 +113,17 @@ impl Conduct<'_> {
         Ok(Hosts { trust, system, joined, materials })
     }
 
+    pub(super) fn conductor<'a>(
+        &'a self,
+        system: &'a System,
+        hosts: &'a Hosts,
+        what: &'a str,
+        lease: &'a Lease,
+    ) -> Conductor<'a> {
+        let hosts = &hosts.joined;
+        Conductor { system, hosts, what, lease, bounds: self.bounds, rollout: self.cluster.rollout }
+    }
+
     pub(super) fn system(&self, authority: Authority) -> Result<System, Diagnostic> {
         let hosts = self.cluster.present().map(|(host, node)| {
             (host.clone(), HostEntry { cluster: self.cluster.name.to_string(), agent: node.agent.clone() })
@@ -190,14 +201,7 @@ impl Conduct<'_> {
             Some(self.session.system(&self.trust.name).await?)
         };
         let what = self.owner();
-        let conductor = Conductor {
-            system: whole.as_deref().unwrap_or(&hosts.system),
-            hosts: &hosts.joined,
-            what: &what,
-            lease,
-            bounds: self.bounds,
-            rollout: self.cluster.rollout,
-        };
+        let conductor = self.conductor(whole.as_deref().unwrap_or(&hosts.system), hosts, &what, lease);
         let mut result = if staged.is_empty() { Ok(()) } else { conductor.stage(&staged).await };
         if result.is_ok() && !rolled.is_empty() {
             result = conductor.roll(&rolled).await;
@@ -220,14 +224,7 @@ impl Conduct<'_> {
         };
         let release = Release { meta_lineage: lineage, members };
         let what = self.owner();
-        let conductor = Conductor {
-            system: &hosts.system,
-            hosts: &hosts.joined,
-            what: &what,
-            lease,
-            bounds: self.bounds,
-            rollout: self.cluster.rollout,
-        };
+        let conductor = self.conductor(&hosts.system, hosts, &what, lease);
         match course {
             Course::Form => self.form(hosts, &conductor, &release).await,
             Course::Resume { .. } => {

@@ -10,7 +10,7 @@ use super::conduct::{Conduct, Hosts, materials, orders};
 use super::look::look_at;
 use crate::agents::same_operator;
 use crate::rollout::join::Joined;
-use crate::rollout::run::{Conductor, Orders};
+use crate::rollout::run::Orders;
 use crate::topology::{Cluster, cluster_sections};
 
 impl Conduct<'_> {
@@ -30,14 +30,7 @@ impl Conduct<'_> {
         let look = || async { self.reached().await.map(|(hosts, _)| hosts) };
         let (hosts, lease) = self.leased(hosts, look).await?;
         let what = self.owner();
-        let conductor = Conductor {
-            system: &hosts.system,
-            hosts: &hosts.joined,
-            what: &what,
-            lease: &lease,
-            bounds: self.bounds,
-            rollout: self.cluster.rollout,
-        };
+        let conductor = self.conductor(&hosts.system, &hosts, &what, &lease);
         let result = match self.held(&hosts) {
             Ok(held) => conductor.all_at_once(&held).await.map_err(|stopped| stopped.diagnostic(&what)),
             Err(problem) => Err(problem),

@@ -90,14 +90,7 @@ impl Conduct<'_> {
         let members = joined.keys().map(ToString::to_string).collect();
         let release = Release { meta_lineage: lineage, members };
         let what = self.owner();
-        let conductor = Conductor {
-            system,
-            hosts: joined,
-            what: &what,
-            lease,
-            bounds: self.bounds,
-            rollout: self.gateway.rollout,
-        };
+        let conductor = self.conductor(system, joined, &what, lease);
         match course {
             Course::Form => self.form(&conductor, &release).await,
             Course::Resume { .. } => {
@@ -106,6 +99,16 @@ impl Conduct<'_> {
             }
             Course::Roll { .. } => self.roll(&conductor, &release).await,
         }
+    }
+
+    pub(super) fn conductor<'a>(
+        &'a self,
+        system: &'a System,
+        hosts: &'a BTreeMap<HostName, Joined>,
+        what: &'a str,
+        lease: &'a Lease,
+    ) -> Conductor<'a> {
+        Conductor { system, hosts, what, lease, bounds: self.bounds, rollout: self.gateway.rollout }
     }
 
     pub(super) fn system(&self) -> Result<System, Diagnostic> {

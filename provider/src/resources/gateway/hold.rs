@@ -12,7 +12,7 @@ use crate::agents::System;
 use crate::resources::cluster::{Look, look_at};
 use crate::rollout::join::Joined;
 use crate::rollout::lease::Lease;
-use crate::rollout::run::{Conductor, Orders};
+use crate::rollout::run::Orders;
 
 impl Conduct<'_> {
     /// Stops and holds all servers; names, lineage and stores are kept. With `is_lost` hosts that do not answer are
@@ -94,14 +94,7 @@ impl Conduct<'_> {
         lease: &Lease,
     ) -> Result<(), Diagnostics> {
         let what = self.owner();
-        let conductor = Conductor {
-            system,
-            hosts: joined,
-            what: &what,
-            lease,
-            bounds: self.bounds,
-            rollout: self.gateway.rollout,
-        };
+        let conductor = self.conductor(system, joined, &what, lease);
         let stopped = conductor.all_at_once(&self.held(system, joined)?).await;
         stopped.map(drop).map_err(|stopped| stopped.diagnostic(&what).into())
     }
