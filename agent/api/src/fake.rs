@@ -12,7 +12,7 @@ mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use host_state::document::ContentHash;
@@ -22,19 +22,22 @@ use identity::{
     Authority, Enrollment, HostKeys, HostName, HostNames, HostSecret, HostSeeds, LeafPem, Trust, mint_leaf,
 };
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::order::NewClaim;
 use crate::server::{
-    ClaimedTls, ListenerTls, Method, ServiceError, UnclaimedTls, self_signed, serve_claimed, serve_unclaimed,
+    Acceptor, ClaimedTls, ListenerTls, Method, Port, ServiceError, UnclaimedTls, self_signed, serve_claimed,
+    serve_unclaimed,
 };
 use enrolled::Enrolled;
 use model::Model;
 use service::Service;
 
+/// Accepts for all fakes of the process, of which there may be a thousand.
+static ACCEPTOR: LazyLock<Acceptor> =
+    LazyLock::new(|| Acceptor::start().expect("there can be one thread more"));
 /// How long a fake's leaf lives.
 const LEAF_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
@@ -270,9 +273,9 @@ async fn start(
     enrollment: Option<Arc<Enrollment>>,
     claimed: Option<Arc<Claimed>>,
 ) -> FakeAgent {
-    let listener =
-        TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has free ports");
-    let address = listener.local_addr().expect("a bound socket has an address");
+    let port =
+        Port::bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), &ACCEPTOR).expect("loopback has free ports");
+    let address = port.local_addr().expect("a bound socket has an address");
     let (stop, stopped) = watch::channel(false);
     let keys = secret.keys();
     let shared = Arc::new(Shared {
@@ -282,12 +285,12 @@ async fn start(
         enrollment,
         claimed: watch::Sender::new(claimed),
     });
-    let serving = tokio::spawn(live(Arc::new(listener), shared.clone(), stopped));
+    let serving = tokio::spawn(live(port, shared.clone(), stopped));
     FakeAgent { address, keys, shared, stop, _serving: serving }
 }
 
 /// Both lives of an agent, one after the other, on one port.
-async fn live(listener: Arc<TcpListener>, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
+async fn live(port: Port, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
     let stop = |mut stopped: watch::Receiver<bool>| async move {
         // The sender goes away only with the fake itself.
         let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
@@ -304,16 +307,16 @@ async fn live(listener: Arc<TcpListener>, shared: Arc<Shared>, stopped: watch::R
                 _ = claims.wait_for(Option::is_some) => {}
             }
         };
-        if let Err(error) = serve_unclaimed(listener.clone(), tls, service, claimed).await {
-            tracing::error!(%error, "the fake's listener failed");
+        if let Err(error) = serve_unclaimed(&port, tls, service, claimed).await {
+            tracing::error!(error = %host_state::chain(&error), "the fake's port failed");
         }
     }
     let claimed = shared.claimed.borrow().clone();
     if let Some(claimed) = claimed.filter(|_| !*stopped.borrow()) {
         let (_keep, tls) = watch::channel(claimed.tls.clone());
         let service = Arc::new(Service::new(shared.clone(), claimed));
-        if let Err(error) = serve_claimed(listener, tls, service, stop(stopped)).await {
-            tracing::error!(%error, "the fake's listener failed");
+        if let Err(error) = serve_claimed(&port, tls, service, stop(stopped)).await {
+            tracing::error!(error = %host_state::chain(&error), "the fake's port failed");
         }
     }
 }

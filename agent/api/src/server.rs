@@ -8,6 +8,7 @@ mod claiming;
 mod gate;
 mod listener;
 mod pace;
+mod port;
 mod role;
 mod tls;
 
@@ -32,8 +33,11 @@ pub use admission::{
 pub use gate::{
     MAX_LESSER_CALLS, MAX_LESSER_TUNNELS, MAX_OPERATOR_CALLS, MAX_READER_PREVIEWS, MAX_TUNNEL_BYTES,
 };
-pub use listener::{HANDSHAKE_TIMEOUT, MAX_HEADER_BYTES, MAX_STREAMS, serve_claimed, serve_unclaimed};
+pub use listener::{
+    HANDSHAKE_TIMEOUT, MAX_HEADER_BYTES, MAX_STREAMS, ServeError, serve_claimed, serve_unclaimed,
+};
 pub use pace::MAX_LESSER_BYTES_A_SECOND;
+pub use port::{Acceptor, Port};
 pub use role::{METHODS, Method, is_allowed};
 pub use tls::{ClaimedTls, ListenerTls, UnclaimedTls, self_signed};
 

@@ -12,17 +12,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nats_agent_api::server::{
-    AgentService, ClaimedTls, EnrollmentService, ListenerTls, TlsError, UnclaimedTls, self_signed,
-    serve_claimed, serve_unclaimed,
+    Acceptor, AgentService, ClaimedTls, EnrollmentService, ListenerTls, Port, TlsError, UnclaimedTls,
+    self_signed, serve_claimed, serve_unclaimed,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -31,10 +29,6 @@ use crate::roles::{ApiIdentity, Applier, ClaimState, Claimed, OpenDoor, PrivateK
 
 /// Pause before the listener is tried again after it failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-
-/// Connections that the kernel keeps until they are accepted. When there are more, it drops what comes, and a caller that
-/// is dropped tries again after a second. Source: Linux, net.core.somaxconn is 4096 by default and cuts what is asked.
-const BACKLOG: u32 = 4096;
 
 /// Why the port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -51,15 +45,9 @@ pub struct BindError {
 ///
 /// # Errors
 /// [`BindError`], mostly because another process has it.
-pub fn bind(address: SocketAddr) -> Result<Arc<TcpListener>, BindError> {
-    let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // As tokio and std do: the port of an agent that has just ended may be taken again at once.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().map(Arc::new).map_err(|source| BindError { address, source })
+pub fn bind(address: SocketAddr) -> Result<Port, BindError> {
+    let open = || Port::bind(address, &Acceptor::start()?);
+    open().map_err(|source| BindError { address, source })
 }
 
 /// What both of the agent's lives answer with.
@@ -103,12 +91,7 @@ impl Life {
 }
 
 /// Serves until `stop`; then no new request is taken and those under way have a few seconds.
-pub async fn serve(
-    listener: Arc<TcpListener>,
-    applier: Arc<dyn Applier>,
-    services: Services,
-    stop: CancellationToken,
-) {
+pub async fn serve(port: Port, applier: Arc<dyn Applier>, services: Services, stop: CancellationToken) {
     let mut told = None;
     while !stop.is_cancelled() {
         let state = applier.claim_state().borrow().clone();
@@ -119,7 +102,10 @@ pub async fn serve(
         }
         let over = over(&applier, life, &stop);
         if matches!(life, Life::Closed | Life::Unreadable) {
-            turn_away(&listener, over).await;
+            if let Err(error) = port.turn_away(over).await {
+                tracing::error!(%error, "nobody can be turned away");
+                wait(PAUSE_AFTER_FAILURE, &stop).await;
+            }
             continue;
         }
         let configured = match configured(applier.as_ref()) {
@@ -135,9 +121,9 @@ pub async fn serve(
         let served = async {
             if life == Life::Open {
                 let service = Arc::clone(&services.enrollment);
-                serve_unclaimed(Arc::clone(&listener), receiver, service, over).await
+                serve_unclaimed(&port, receiver, service, over).await
             } else {
-                serve_claimed(Arc::clone(&listener), receiver, Arc::clone(&services.agent), over).await
+                serve_claimed(&port, receiver, Arc::clone(&services.agent), over).await
             }
         };
         let served = tokio::select! {
@@ -254,27 +240,6 @@ fn configured(applier: &dyn Applier) -> Result<ListenerTls, NotReady> {
 fn key_der(key: &PrivateKeyPem) -> Result<Zeroizing<Vec<u8>>, NotReady> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(key.as_str().as_bytes()).map_err(NotReady::Key)?;
     Ok(Zeroizing::new(der.secret_pkcs8_der().to_vec()))
-}
-
-/// Accepts and closes, so that a caller learns at once that it comes too early instead of waiting for a timeout.
-async fn turn_away(listener: &TcpListener, over: impl Future<Output = ()> + Send) {
-    let mut over = pin!(over);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut over => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                tracing::debug!(%peer, "a connection was closed: the door is closed");
-                drop(stream);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-            }
-        }
-    }
 }
 
 async fn wait(pause: Duration, stop: &CancellationToken) {

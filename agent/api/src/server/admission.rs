@@ -2,10 +2,12 @@
 //!
 //! Strangers cost memory and time before they are known as such, so their number is bounded, and whoever comes last is
 //! not the one who pays: the oldest of the address that has the most gives way. An owner's handshake takes milliseconds,
-//! one that dawdles is the oldest soon; and who has said nothing yet never takes the place of one who has. A role has places of its own, so that callers of one role, however
-//! many, never take the place of another's; operators, who are the owners, most of all.
+//! one that dawdles is the oldest soon; and who has said nothing yet never takes the place of one who has. A role has
+//! places of its own, so that callers of one role, however many, never take the place of another's; operators, who are the
+//! owners, most of all.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,12 +55,32 @@ pub(super) struct Strangers {
     under_way: Arc<Mutex<UnderWay>>,
 }
 
+/// What is lost with the sender, by number.
+type Places = BTreeMap<u64, oneshot::Sender<()>>;
+
 #[derive(Debug, Default)]
 struct UnderWay {
     next: u64,
     total: usize,
     /// By number, which is their age, below where they come from.
-    sources: BTreeMap<Source, BTreeMap<u64, oneshot::Sender<()>>>,
+    sources: BTreeMap<Source, Places>,
+    /// Each source, the one that gives way first last.
+    ranks: BTreeSet<Rank>,
+}
+
+/// How much a source has: how many places, then how old the oldest is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    places: usize,
+    oldest: Reverse<u64>,
+    source: Source,
+}
+
+impl Rank {
+    /// Absent for a source that has nothing.
+    fn of(source: Source, own: &Places) -> Option<Rank> {
+        own.keys().next().map(|oldest| Rank { places: own.len(), oldest: Reverse(*oldest), source })
+    }
 }
 
 /// A place among the strangers, until it is dropped.
@@ -90,28 +112,21 @@ impl Strangers {
         if own >= self.most_of_source {
             under_way.end_oldest(source);
         } else if under_way.total >= self.most
-            && let Some(busiest) = under_way.busiest()
+            && let Some(busiest) = under_way.ranks.last()
         {
+            let busiest = busiest.source;
             under_way.end_oldest(busiest);
         }
         let (end, ended) = oneshot::channel();
         let number = under_way.next;
         under_way.next += 1;
         under_way.total += 1;
-        under_way.sources.entry(source).or_default().insert(number, end);
+        under_way.change(source, |own| drop(own.insert(number, end)));
         (Place { strangers: self.clone(), source, number }, ended)
     }
 }
 
 impl UnderWay {
-    /// Who has the most places; of equals the one whose oldest is older.
-    fn busiest(&self) -> Option<Source> {
-        let rank = |(_, own): &(&Source, &BTreeMap<u64, _>)| {
-            (own.len(), std::cmp::Reverse(own.keys().next().copied()))
-        };
-        self.sources.iter().max_by_key(rank).map(|(source, _)| *source)
-    }
-
     fn end_oldest(&mut self, source: Source) {
         let oldest = self.sources.get(&source).and_then(|own| own.keys().next().copied());
         if let Some(number) = oldest {
@@ -121,12 +136,21 @@ impl UnderWay {
 
     /// Dropping the sender is what the place is lost by.
     fn remove(&mut self, source: Source, number: u64) {
-        let Some(own) = self.sources.get_mut(&source) else { return };
-        if own.remove(&number).is_some() {
-            self.total -= 1;
+        let mut removed = None;
+        self.change(source, |own| removed = own.remove(&number));
+        self.total -= usize::from(removed.is_some());
+    }
+
+    /// Changes what a source has, and its rank with it.
+    fn change(&mut self, source: Source, change: impl FnOnce(&mut Places)) {
+        let mut own = self.sources.remove(&source).unwrap_or_default();
+        if let Some(rank) = Rank::of(source, &own) {
+            self.ranks.remove(&rank);
         }
-        if own.is_empty() {
-            self.sources.remove(&source);
+        change(&mut own);
+        if let Some(rank) = Rank::of(source, &own) {
+            self.ranks.insert(rank);
+            self.sources.insert(source, own);
         }
     }
 }

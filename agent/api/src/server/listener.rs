@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::StreamExt;
@@ -21,9 +21,10 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router};
 
 use super::adapter::Adapter;
-use super::admission::{Admitted, Connections, Place, Refusals, Strangers};
+use super::admission::{Admitted, Connections, Refusals};
 use super::claiming::Claiming;
 use super::gate::Gate;
+use super::port::{Accepting, Port};
 use super::{AgentService, EnrollmentService, ListenerTls};
 use crate::claim::EXPORTER_LABEL;
 use crate::order::Caller;
@@ -45,8 +46,19 @@ const MAX_TAKEN_BACK: usize = 20;
 const MAX_FAULTS: usize = 64;
 /// How often an idle connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// How long requests may go on after the listener was told to stop.
+/// How long requests may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Why a port is not served any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It cannot be answered.
+    #[error("the port cannot be answered")]
+    Port(#[source] io::Error),
+    /// The HTTP/2 server failed.
+    #[error("the HTTP/2 server failed")]
+    Server(#[source] tonic::transport::Error),
+}
 
 /// What the listener knows of a connection.
 #[derive(Debug, Clone)]
@@ -61,33 +73,33 @@ pub(super) struct Channel {
 /// served at once and open connections stay.
 ///
 /// Returns when no request is under way any more, at most a few seconds after `stop`; what is still open then is closed.
-/// The listener stays open and may be served again.
+/// The port stays open and may be served again.
 ///
 /// # Errors
-/// When the HTTP/2 server fails; single connections never end it.
+/// [`ServeError`]; single connections never end it.
 pub async fn serve_claimed(
-    listener: Arc<TcpListener>,
+    port: &Port,
     tls: watch::Receiver<Arc<ListenerTls>>,
     service: Arc<dyn AgentService>,
     stop: impl Future<Output = ()> + Send,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), ServeError> {
     let gate = Gate::new(Adapter::new(service));
-    serve(listener, tls, http2().add_service(gate), stop).await
+    serve(port, tls, http2().add_service(gate), stop).await
 }
 
 /// Serves the claim of an unclaimed agent until `stop` resolves; otherwise as [`serve_claimed`].
 ///
 /// # Errors
-/// When the HTTP/2 server fails; single connections never end it.
+/// [`ServeError`]; single connections never end it.
 pub async fn serve_unclaimed(
-    listener: Arc<TcpListener>,
+    port: &Port,
     tls: watch::Receiver<Arc<ListenerTls>>,
     service: Arc<dyn EnrollmentService>,
     stop: impl Future<Output = ()> + Send,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), ServeError> {
     let limit = 2 * crate::convert::MAX_CLAIM_BYTES;
     let service = EnrollmentServer::new(Claiming::new(service)).max_decoding_message_size(limit);
-    serve(listener, tls, http2().add_service(service), stop).await
+    serve(port, tls, http2().add_service(service), stop).await
 }
 
 fn http2() -> Server {
@@ -103,18 +115,15 @@ fn http2() -> Server {
 }
 
 async fn serve(
-    listener: Arc<TcpListener>,
+    port: &Port,
     tls: watch::Receiver<Arc<ListenerTls>>,
     router: Router,
     stop: impl Future<Output = ()> + Send,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), ServeError> {
     let (accepted, incoming) = mpsc::channel(1);
     // Dropped together with this future, whichever way it ends: then every connection closes.
     let open = watch::Sender::new(());
-    // Not rationed like other tasks: it takes microseconds a connection, and while it waits for its turn the kernel's
-    // queue fills with strangers.
-    let accept = tokio::task::unconstrained(accept(listener, tls, accepted, open.subscribe()));
-    let accepting = tokio::spawn(accept);
+    let accepting = accept(port, tls, accepted, open.subscribe()).map_err(ServeError::Port)?;
     let (stopping, mut stopped) = watch::channel(false);
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
     let serving = router.serve_with_incoming_shutdown(incoming, async move {
@@ -123,53 +132,36 @@ async fn serve(
     });
     let ended = async {
         stop.await;
-        accepting.abort();
+        drop(accepting);
         stopping.send_replace(true);
         tokio::time::sleep(STOP_GRACE).await;
     };
     let result = tokio::select! {
-        result = serving => result,
+        result = serving => result.map_err(ServeError::Server),
         () = ended => Ok(()),
     };
-    accepting.abort();
     drop(open);
     result
 }
 
-async fn accept(
-    listener: Arc<TcpListener>,
+/// Has the port answered: what comes of each handshake goes to `accepted`.
+fn accept(
+    port: &Port,
     tls: watch::Receiver<Arc<ListenerTls>>,
     accepted: mpsc::Sender<Connection>,
     open: watch::Receiver<()>,
-) {
-    let (silent, handshaking) = (Strangers::silent(), Strangers::handshaking());
+) -> io::Result<Accepting> {
     let (connections, refusals) = (Connections::new(), Refusals::default());
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(pair) => pair,
-            Err(error) => {
-                // Out of file descriptors, mostly: others end meanwhile.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let place = silent.begin(peer.ip());
+    port.answer(refusals.clone(), move |spoken| {
         let tls = tls.borrow().clone();
         let (accepted, mut open) = (accepted.clone(), open.clone());
-        let (handshaking, connections, refusals) =
-            (handshaking.clone(), connections.clone(), refusals.clone());
-        tokio::spawn(async move {
-            let known = async {
-                kept(place, stream.readable()).await?;
-                kept(handshaking.begin(peer.ip()), handshaken(stream, &tls)).await
+        let (connections, refusals) = (connections.clone(), refusals.clone());
+        async move {
+            let peer = spoken.peer;
+            let (stream, channel) = match spoken.kept(async |stream| handshaken(stream, &tls).await).await {
+                Ok(known) => known,
+                Err(reason) => return refusals.tell(peer, &reason),
             };
-            let known = tokio::time::timeout(HANDSHAKE_TIMEOUT, known).await;
-            let (stream, channel) =
-                match known.unwrap_or_else(|_| Err(io::Error::other("no handshake in time"))) {
-                    Ok(known) => known,
-                    Err(reason) => return refusals.tell(peer, &reason),
-                };
             let role = &channel.caller.role;
             let Some(admitted) = connections.admit(role) else {
                 return refusals.tell(peer, &format!("too many connections of role `{role}`"));
@@ -179,20 +171,8 @@ async fn accept(
             let connection = Connection { stream, channel, closing, admitted };
             // Nobody takes it when the server is stopping: dropped, and thereby closed.
             let _ = accepted.send(connection).await;
-        });
-    }
-}
-
-/// What comes of `step`, unless its place is lost to somebody else before.
-async fn kept<T>(
-    (_place, lost): (Place, oneshot::Receiver<()>),
-    step: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    tokio::select! {
-        biased;
-        _ = lost => Err(io::Error::other("others came meanwhile")),
-        done = step => done,
-    }
+        }
+    })
 }
 
 async fn handshaken(stream: TcpStream, tls: &ListenerTls) -> io::Result<(TlsStream<TcpStream>, Channel)> {

@@ -104,7 +104,7 @@ mod tests {
         assert!(sent.abs_diff(promised) <= 64 * 1024, "{sent} of {promised}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_is_too_fast_waits() {
         let mut pace = Pace::at(Bucket::new());
         std::future::poll_fn(|context| pace.poll_ready(context)).await;
