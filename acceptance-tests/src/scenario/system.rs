@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::rig::agents::Host;
-use crate::rig::terraform::{Action, Change, Installation, Outcome, Run};
+use crate::rig::binaries;
+use crate::rig::terraform::{Action, Change, Installation, Outcome, Run, Workspace};
 use crate::rig::wait::wait_for;
 use crate::scenario::supercluster::{AUTHORITY, Supercluster};
 use crate::scenario::traffic;
@@ -21,6 +22,9 @@ use serde_json::{Value, json};
 
 /// How long anything may take that is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Until every host has the claims that one has: a sweep of an agent (60 s), the 10 s by which agents ask their peers at
+/// different times, and what a busy machine adds. Source: agent/src/front/peers.rs.
+pub const SWEEP: Duration = Duration::from_secs(90);
 /// Where a server is asked about itself.
 const MONITOR_PORT: u16 = 8222;
 
@@ -68,6 +72,19 @@ impl System {
         system.supercluster.fleet.start().unwrap();
         system.apply();
         system
+    }
+
+    /// A workspace of somebody else, with the same key, a copy of the state, and a `configuration` of their own.
+    ///
+    /// # Errors
+    /// When it cannot be laid out.
+    pub fn somebody_elses(&self, configuration: &Value) -> anyhow::Result<Workspace> {
+        let mut workspace = Workspace::new(&binaries::provider()?, Installation::DevOverride)?;
+        workspace.set_variable("root_key", &self.supercluster.root_key);
+        workspace.set_timeout(Duration::from_secs(400));
+        workspace.write("terraform.tfstate", &self.supercluster.terraform.state_text()?)?;
+        workspace.write("main.tf.json", &configuration.to_string())?;
+        Ok(workspace)
     }
 
     /// The keys that everything derives from.

@@ -8,21 +8,18 @@ mod probe;
 mod stale;
 mod watch;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::proof::{Proof, Row};
 use super::{Extent, Order};
 use crate::rig::wait::wait_until;
-use crate::scenario::system::{DEADLINE, System};
+use crate::scenario::system::{DEADLINE, SWEEP, System};
 
 use declared::Away;
 use watch::Watch;
 
-/// A sweep of an agent (60 s), the 10 s by which agents ask their peers at different times, and what a busy machine adds.
-/// Source: agent/src/front/peers.rs.
-const SWEEP: Duration = Duration::from_secs(90);
 /// Sweeps that are waited for at the end of a whole run.
 const LATER_SWEEPS: u32 = 2;
 

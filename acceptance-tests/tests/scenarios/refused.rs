@@ -197,3 +197,30 @@ fn count(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
     files.sort();
     files
 }
+
+#[test]
+fn a_plan_is_refused_once_somebody_else_has_changed_its_hosts() {
+    let mut system = System::running(&[("east", 1), ("west", 1)]);
+    let mut theirs = system.configuration.clone();
+    theirs["resource"]["nats_cluster"]["east"]["limits"]["max_connections"] = json!(5000);
+    system.resource("nats_cluster", "east")["limits"]["max_connections"] = json!(4000);
+    system.write();
+    let ours = &system.supercluster.terraform;
+    ours.plan_to("ours").unwrap().succeeded().unwrap();
+    system.somebody_elses(&theirs).unwrap().apply().unwrap().succeeded().unwrap();
+
+    let late = ours.apply_plan("ours").unwrap();
+    assert_eq!(late.code, 1, "{late}");
+    let text = late.error_text();
+    println!("{}", text.trim());
+    tells(
+        &text,
+        &["Somebody else has changed these hosts", "Since this was planned", "east-1", "Plan again"],
+    );
+    assert_eq!(varz(system.host("east-1"))["max_connections"], 5000, "what they applied stays");
+
+    // A new plan has seen it, and says what it is about to undo.
+    system.apply();
+    assert_eq!(varz(system.host("east-1"))["max_connections"], 4000);
+    system.plan_is_empty();
+}

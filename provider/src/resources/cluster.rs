@@ -8,7 +8,7 @@ mod schema;
 mod server_config;
 
 pub(in crate::resources) use block::read_rollout;
-pub(in crate::resources) use conduct::{findings, new_lineage, pasts, replace_heads};
+pub(in crate::resources) use conduct::{AWAITED, findings, heads, new_lineage, pasts, replace_heads};
 pub(in crate::resources) use look::{Look, card, look_at, texts, unanswered};
 pub(in crate::resources) use schema::{deletion_protection, observations, rollout};
 
@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
-    ImportRequest, Imported, Path, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource, Schema,
-    UpdateRequest, Updated, Value,
+    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse,
+    Resource, Schema, UpdateRequest, Updated, Value,
 };
 
 use self::block::{Declared, declared_json};
@@ -28,6 +28,7 @@ use super::members::member_value;
 use super::reading::Reading;
 use super::trust::TrustRef;
 use crate::claims::ClaimsWriter;
+use crate::rollout::heads::Heads;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
 use crate::timeouts::{Operation, Timeouts};
@@ -47,11 +48,17 @@ impl ClusterResource {
     }
 
     /// Brings about what `planned` declares; the state afterwards.
-    async fn apply(&self, planned: Value, bounds: &Bounds) -> Result<Value, Diagnostics> {
+    async fn apply(&self, planned: Value, seen: &Heads, bounds: &Bounds) -> Result<Value, Diagnostics> {
         let (trust, cluster, declared) = whole(&planned)?;
         let session = self.sessions.session()?;
-        let conduct =
-            Conduct { session: &session, trust: &trust, cluster: &cluster, declared: &declared, bounds };
+        let conduct = Conduct {
+            session: &session,
+            trust: &trust,
+            cluster: &cluster,
+            declared: &declared,
+            planned: seen,
+            bounds,
+        };
         let findings = conduct.run(&self.claims).await?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
@@ -189,10 +196,10 @@ impl Resource for ClusterResource {
     }
 
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
-        let CreateRequest { planned, private, stop, .. } = request;
+        let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        let state = self.apply(planned, &bounds).await?;
-        Ok(Created { state, private, diagnostics: Diagnostics::new() })
+        let state = self.apply(planned, &Heads::default(), &bounds).await?;
+        Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -207,8 +214,9 @@ impl Resource for ClusterResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let state = self.apply(planned, &bounds).await?;
-        Ok(Updated { state, private, diagnostics: Diagnostics::new() })
+        let state = self.apply(planned, &Heads::kept(&private), &bounds).await?;
+        // What the hosts hold now the next refresh sees.
+        Ok(Updated { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
@@ -221,6 +229,7 @@ impl Resource for ClusterResource {
             trust: &trust,
             cluster: &cluster,
             declared: &declared,
+            planned: &Heads::default(),
             bounds: &bounds,
         };
         let diagnostics = conduct.hold().await?;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use nats_config::NatsDuration;
 use tfplug::{
     Attribute, CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics,
-    Failure, ImportRequest, Imported, Path, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
-    Schema, UpdateRequest, Updated, Value,
+    Failure, ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest,
+    ReadResponse, Resource, Schema, UpdateRequest, Updated, Value,
 };
 
 use self::conduct::Conduct;
@@ -17,6 +17,7 @@ use super::cluster::{deletion_protection, observations, protected, read_rollout,
 use super::members::{MemberRef, members_type, read_member};
 use super::reading::{Reading, json_of};
 use super::trust::TrustRef;
+use crate::rollout::heads::Heads;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
 use crate::timeouts::{Operation, Timeouts};
@@ -109,11 +110,17 @@ impl GatewayResource {
         Self { sessions }
     }
 
-    async fn apply(&self, planned: Value, bounds: &Bounds) -> Result<Value, Diagnostics> {
+    async fn apply(&self, planned: Value, seen: &Heads, bounds: &Bounds) -> Result<Value, Diagnostics> {
         let (trust, gateway, declared) = whole(&planned)?;
         let session = self.sessions.session()?;
-        let conduct =
-            Conduct { session: &session, trust: &trust, gateway: &gateway, declared: &declared, bounds };
+        let conduct = Conduct {
+            session: &session,
+            trust: &trust,
+            gateway: &gateway,
+            declared: &declared,
+            planned: seen,
+            bounds,
+        };
         let findings = conduct.run().await?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
@@ -204,10 +211,10 @@ impl Resource for GatewayResource {
     }
 
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
-        let CreateRequest { planned, private, stop, .. } = request;
+        let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        let state = self.apply(planned, &bounds).await?;
-        Ok(Created { state, private, diagnostics: Diagnostics::new() })
+        let state = self.apply(planned, &Heads::default(), &bounds).await?;
+        Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -222,8 +229,9 @@ impl Resource for GatewayResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let state = self.apply(planned, &bounds).await?;
-        Ok(Updated { state, private, diagnostics: Diagnostics::new() })
+        let state = self.apply(planned, &Heads::kept(&private), &bounds).await?;
+        // What the hosts hold now the next refresh sees.
+        Ok(Updated { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
@@ -236,6 +244,7 @@ impl Resource for GatewayResource {
             trust: &trust,
             gateway: &gateway,
             declared: &declared,
+            planned: &Heads::default(),
             bounds: &bounds,
         };
         let is_lost = prior.attr("lost").as_bool() == Some(true);

@@ -3,7 +3,6 @@
 //! A process that was killed leaves its lease behind. The next one waits until it has run out, and then looks at the
 //! hosts again, because the dead one's agents may have gone on meanwhile.
 
-mod overtaken;
 mod patience;
 
 use std::collections::BTreeMap;
@@ -22,7 +21,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use self::overtaken::not_overtaken;
 pub use self::patience::Held;
 use self::patience::Patience;
 use super::progress::{Bounds, Progress};
@@ -161,7 +159,8 @@ impl Lease {
     }
 
     /// The hosts under the lease: what was `seen` before, or what `look` sees when somebody else held the lease first,
-    /// because that is old then. `are_same` says whether the new look may be gone on with: see [`not_overtaken`].
+    /// because that is old then. `are_same` says whether the new look may be gone on with: see
+    /// [`Heads::not_overtaken`](super::heads::Heads::not_overtaken).
     ///
     /// # Errors
     /// What `look` or `are_same` says; the lease is given back.

@@ -14,7 +14,7 @@ use super::tally::Tally;
 use super::there::{self, There, Thing};
 use crate::rig::terraform::{Action, Outcome, Run};
 use crate::rig::wait::wait_until;
-use crate::scenario::system::{DEADLINE, System};
+use crate::scenario::system::{DEADLINE, SWEEP, System};
 use crate::soak::chance::Chance;
 
 /// How long one terraform command may take.
@@ -258,7 +258,8 @@ impl<'a> Lane<'a> {
         })
     }
 
-    /// What is there is what is declared, once servers have told each other.
+    /// What is there is what is declared, once hosts have told each other: a host that was not told before the kill, of an
+    /// account that nobody declares any more, hears of it from its neighbours.
     fn look_for_orphans(&mut self, operation: Operation) -> Result<()> {
         let is_destroyed = operation == Operation::DestroySystem;
         let declared: BTreeSet<Thing> = if is_destroyed {
@@ -267,7 +268,7 @@ impl<'a> Lane<'a> {
             there::declared(&self.system.configuration).into_values().collect()
         };
         let mut last = There::default();
-        let settled = wait_until("what is declared", DEADLINE, || {
+        let settled = wait_until("what is declared", SWEEP, || {
             last = there::look(&self.system)?;
             let runs = if is_destroyed { 0 } else { self.system.hosts().len() };
             Ok(last.things == declared && last.uneven.is_empty() && last.running.len() == runs)

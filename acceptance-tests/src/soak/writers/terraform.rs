@@ -1,15 +1,12 @@
 //! The share of terraform: workspaces that hold copies of one state, all applied at once, each until it has had its way.
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::rig::Rig;
 use super::storm::{Attempt, SHARED};
-use crate::rig::binaries;
-use crate::rig::terraform::{Installation, Workspace};
+use crate::rig::terraform::Workspace;
 
 /// How often one workspace is applied until it has had its way.
 const ATTEMPTS: usize = 30;
@@ -26,7 +23,7 @@ pub(super) fn round(rig: &Rig, number: u64, writers: usize) -> Result<Round> {
     let mut running = Vec::new();
     for writer in 0..writers {
         let (configuration, user) = configuration(rig, number, writer);
-        let workspace = workspace(rig, &configuration)?;
+        let workspace = rig.system.somebody_elses(&configuration)?;
         running.push(std::thread::spawn(move || applied(&workspace, &format!("terraform {writer}"), user)));
     }
     let mut round = Round::default();
@@ -48,17 +45,6 @@ fn configuration(rig: &Rig, round: u64, writer: usize) -> (Value, String) {
     resources["nats_user"][&user] =
         json!({ "account": format!("${{nats_account.{SHARED}.id}}"), "name": user });
     (configuration, user)
-}
-
-/// A workspace with a copy of the system's state.
-fn workspace(rig: &Rig, configuration: &Value) -> Result<Workspace> {
-    let own = &rig.system.supercluster.terraform;
-    let mut workspace = Workspace::new(&binaries::provider()?, Installation::DevOverride)?;
-    workspace.set_variable("root_key", &rig.system.supercluster.root_key);
-    workspace.set_timeout(Duration::from_secs(400));
-    workspace.write("terraform.tfstate", &own.state_text()?)?;
-    workspace.write("main.tf.json", &configuration.to_string())?;
-    Ok(workspace)
 }
 
 fn applied(workspace: &Workspace, name: &str, user: String) -> Result<(Vec<Attempt>, String)> {

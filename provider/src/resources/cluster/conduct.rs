@@ -15,8 +15,9 @@ use crate::agents::{HostEntry, System, random_bytes, same_operator};
 use crate::claims::ClaimsWriter;
 use crate::resources::left::with_hosts;
 use crate::resources::trust::TrustRef;
+use crate::rollout::heads::Heads;
 use crate::rollout::join::{Candidate, Joined, Joiner};
-use crate::rollout::lease::{Lease, not_overtaken};
+use crate::rollout::lease::Lease;
 use crate::rollout::material::material;
 use crate::rollout::plan::{Course, Past, course};
 use crate::rollout::progress::Bounds;
@@ -25,12 +26,17 @@ use crate::rollout::signing::{Addressee, sign};
 use crate::session::Session;
 use crate::topology::{Cluster, HostMaterial, cluster_sections, host_names};
 
+/// Since when others may have written, of hosts whose lease somebody else held first.
+pub(in crate::resources) const AWAITED: &str = "While their lease was waited for";
+
 /// A cluster to be brought about.
 pub(super) struct Conduct<'a> {
     pub(super) session: &'a Session,
     pub(super) trust: &'a TrustRef,
     pub(super) cluster: &'a Cluster,
     pub(super) declared: &'a serde_json::Value,
+    /// What the hosts held when this was planned.
+    pub(super) planned: &'a Heads,
     pub(super) bounds: &'a Bounds,
 }
 
@@ -67,6 +73,12 @@ impl Conduct<'_> {
 
     async fn bring_about(&self, claims: &ClaimsWriter) -> Result<Vec<String>, Diagnostics> {
         let hosts = self.join().await?;
+        self.planned.not_overtaken(
+            "Since this was planned",
+            &hosts.joined,
+            SectionKind::Cluster,
+            self.declared,
+        )?;
         if hosts.joined.values().any(|one| one.cluster().is_some()) {
             self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
             claims.keep_trusted(hosts.system.authority()?).await?;
@@ -152,7 +164,8 @@ impl Conduct<'_> {
         let (applicant, what) = (self.session.applicant()?, self.owner());
         let lease = Lease::acquire(&agents, declared, authority, &applicant, &what, self.bounds).await?;
         let are_same = |before: &Hosts, now: &Hosts| {
-            not_overtaken(&before.joined, &now.joined, SectionKind::Cluster, self.declared)
+            let kind = SectionKind::Cluster;
+            heads(&before.joined, kind).not_overtaken(AWAITED, &now.joined, kind, self.declared)
         };
         lease.with_hosts(hosts, look, are_same).await
     }
@@ -289,6 +302,11 @@ impl Conduct<'_> {
 /// `nats_cluster/<name>`.
 pub(super) fn owner(name: &str) -> String {
     format!("nats_cluster/{name}")
+}
+
+/// What hosts hold of one kind.
+pub(in crate::resources) fn heads(joined: &BTreeMap<HostName, Joined>, kind: SectionKind) -> Heads {
+    Heads::of(joined.iter().map(|(host, one)| (host, one.sections.as_slice())), kind)
 }
 
 /// Puts newer sections in place of a ledger's.

@@ -22,6 +22,7 @@ use crate::keys::Keys;
 use crate::resources::natural_id::SystemId;
 use crate::resources::reading::Reading;
 use crate::resources::trust::{TrustRef, trust_value};
+use crate::rollout::heads::Heads;
 use crate::rollout::join::Joined;
 use crate::session::Session;
 use crate::topology::{Cluster, cluster_sections};
@@ -33,6 +34,13 @@ const FORETELLING: Duration = Duration::from_secs(15);
 pub(in crate::resources) struct Look {
     pub(in crate::resources) seen: BTreeMap<HostName, Observation>,
     pub(in crate::resources) silent: BTreeMap<HostName, String>,
+}
+
+impl Look {
+    /// What those who answered hold of one kind.
+    pub(in crate::resources) fn heads(&self, kind: SectionKind) -> Heads {
+        Heads::of(self.seen.iter().map(|(host, seen)| (host, seen.sections.as_slice())), kind)
+    }
 }
 
 /// Asks every host at once; nobody is waited for.
@@ -120,6 +128,7 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     }
     let declared = declared_json(&state).unwrap_or_default();
     let drift = drift(&state, &cluster, &look, &declared);
+    let private = look.heads(SectionKind::Cluster).keep(&private, look.silent.keys());
     let reports = look.seen.into_iter().map(|(host, seen)| (host, seen.report)).collect();
     let found = findings(&reports);
     if !found.is_empty() {

@@ -15,13 +15,14 @@ use tfplug::{
 
 use crate::agents::{HostEntry, System, same_operator};
 use crate::resources::cluster::{
-    Look, card, findings, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
+    AWAITED, Look, card, findings, heads, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
 };
 use crate::resources::left::with_hosts;
 use crate::resources::natural_id::SystemId;
 use crate::resources::trust::TrustRef;
+use crate::rollout::heads::Heads;
 use crate::rollout::join::{Candidate, Joined, Joiner};
-use crate::rollout::lease::{Lease, not_overtaken};
+use crate::rollout::lease::Lease;
 use crate::rollout::plan::{Course, CourseError, course};
 use crate::rollout::progress::Bounds;
 use crate::rollout::reach::wait_reached;
@@ -36,6 +37,8 @@ pub(super) struct Conduct<'a> {
     pub(super) trust: &'a TrustRef,
     pub(super) gateway: &'a Gateway,
     pub(super) declared: &'a serde_json::Value,
+    /// What the hosts held when this was planned.
+    pub(super) planned: &'a Heads,
     pub(super) bounds: &'a Bounds,
 }
 
@@ -68,6 +71,8 @@ impl Conduct<'_> {
     async fn bring_about(&self) -> Result<Vec<String>, Diagnostics> {
         let system = self.system()?;
         let joined = self.join(&system).await?;
+        let kind = SectionKind::Gateway;
+        self.planned.not_overtaken("Since this was planned", &joined, kind, self.declared)?;
         let (joined, lease) = self.leased(&system, joined, || self.join(&system)).await?;
         let result = self.form_or_roll(&system, &joined, &lease).await;
         lease.release().await;
@@ -173,7 +178,9 @@ impl Conduct<'_> {
         let (applicant, what) = (self.session.applicant()?, self.owner());
         let authority = system.authority()?;
         let lease = Lease::acquire(&agents, joined.len(), authority, &applicant, &what, self.bounds).await?;
-        let are_same = |before: &_, now: &_| not_overtaken(before, now, SectionKind::Gateway, self.declared);
+        let kind = SectionKind::Gateway;
+        let are_same =
+            |before: &_, now: &_| heads(before, kind).not_overtaken(AWAITED, now, kind, self.declared);
         lease.with_hosts(joined, look, are_same).await
     }
 
@@ -321,6 +328,7 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     let look = look_at(session, &card, &hosts).await;
     let diagnostics = unanswered(&look);
     let drift = drift(&gateway, &declared, &look);
+    let private = look.heads(SectionKind::Gateway).keep(&private, look.silent.keys());
     let state = state.with("drift", texts(drift)).with("findings", Vec::<String>::new());
     ReadResponse { outcome: ReadOutcome::Found { state, private }, diagnostics }
 }
