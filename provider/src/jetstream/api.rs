@@ -83,6 +83,11 @@ impl ApiError {
         matches!(self, ApiError::Request(_) | ApiError::Refused { code: code::NOT_AVAILABLE, .. })
     }
 
+    /// Whether the server gives the account no JetStream, or does not yet.
+    pub fn is_not_enabled(&self) -> bool {
+        matches!(self, ApiError::Refused { code: code::NOT_ENABLED_FOR_ACCOUNT, .. })
+    }
+
     /// What a person does about it.
     pub fn remedy(&self) -> &'static str {
         match self {

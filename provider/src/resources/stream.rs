@@ -5,6 +5,7 @@ mod change;
 mod schema;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use nats_config::NatsDuration;
@@ -13,6 +14,7 @@ use tfplug::{
     ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse,
     Resource, Schema, UpdateRequest, Updated, Value,
 };
+use tokio::time::Instant;
 
 use self::block::Declared;
 use super::natural_id::{AccountId, StreamId};
@@ -27,6 +29,11 @@ const TIMEOUTS: Timeouts = Timeouts {
     update: NatsDuration::from_secs(120),
     delete: NatsDuration::from_secs(60),
 };
+
+/// How long a create waits for JetStream of an account that is perhaps just made.
+const ENABLING: Duration = Duration::from_secs(10);
+/// Pause before it is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub struct StreamResource {
@@ -285,11 +292,11 @@ async fn create_or_adopt(
     id: &StreamId,
 ) -> Result<StreamInfo, Diagnostic> {
     let cannot = |error: ApiError| explain("cannot be created", id, &error);
-    let found = match api.info(&id.stream).await {
+    let found = match once_enabled(|| api.info(&id.stream)).await {
         Ok(info) => info,
         Err(error) if error.is_not_found() => {
             let config = declared.settings.to_json(&id.to_string(), declared.deletion_protection);
-            return api.create(config).await.map_err(cannot);
+            return once_enabled(|| api.create(config.clone())).await.map_err(cannot);
         }
         Err(error) => return Err(cannot(error)),
     };
@@ -310,6 +317,21 @@ async fn create_or_adopt(
         .at(Path::root("name")));
     }
     write(api, declared, id, found).await.map_err(cannot)
+}
+
+/// What JetStream answers once the account has it: the server that answers may have taken in the account's claims a moment
+/// later than the server that was asked.
+async fn once_enabled<T, F>(ask: impl Fn() -> F) -> Result<T, ApiError>
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
+    let end = Instant::now() + ENABLING;
+    loop {
+        match ask().await {
+            Err(error) if error.is_not_enabled() && Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
 }
 
 async fn update(api: &JetStreamApi, declared: &Declared, id: &StreamId) -> Result<StreamInfo, Diagnostic> {

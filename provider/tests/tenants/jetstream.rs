@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     Overlap,
     /// Makes streams and does not answer.
     Forgets,
+    /// Says of the first three requests that the account has no JetStream, as one that has only just heard of it.
+    Enabling,
 }
 
 #[derive(Clone, Default)]
@@ -86,6 +88,10 @@ impl Inner {
         let rest = subject.strip_prefix("$JS.API.STREAM.")?;
         let (verb, name) = rest.split_once('.').unwrap_or((rest, ""));
         self.asked.push(verb.to_owned());
+        if self.fault == Fault::Enabling && self.asked.len() <= 3 {
+            return Some(json!({"error": {
+                "code": 503, "err_code": 10039, "description": "JetStream not enabled for account"}}));
+        }
         let hidden = matches!(self.fault, Fault::Leaderless | Fault::Unlisted);
         match (self.fault, verb) {
             (Fault::Silent, _) | (Fault::Leaderless, "INFO") => return None,

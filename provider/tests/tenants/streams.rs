@@ -37,6 +37,14 @@ async fn a_plan_with_nobody_there_creates_and_is_wholly_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_create_waits_for_servers_that_have_just_heard_of_the_account() {
+    let (rig, server) = rig().await;
+    server.set(Fault::Enabling);
+    rig.process().await.apply("nats_stream", None, stream()).await.unwrap();
+    assert_eq!(server.asked(), ["INFO", "INFO", "INFO", "INFO", "CREATE"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silence_and_a_lost_leader_keep_state_and_not_found_is_gone() {
     let (rig, server) = rig().await;
     let made = rig.process().await.apply("nats_stream", None, stream()).await.unwrap();
