@@ -53,8 +53,8 @@ const SAMPLE: usize = 60;
 const REAL_SAMPLE: usize = 2;
 /// How often it is told how far the runs are.
 const PROGRESS: usize = 100;
-/// How often what was missed beside the real nats-server is tried again.
-const PASSES: u64 = 4;
+/// How often a point that was missed is tried again, each time at another of its places.
+const PASSES: u64 = 30;
 /// How many broken promises are shown in full.
 const SHOWN: usize = 20;
 
@@ -115,6 +115,9 @@ pub fn prove(order: &Order) -> Result<Proof> {
     }
     let mut tally = Tally::default();
     run_all(&mut quick, &chosen, &mut tally)?;
+    if order.extent == Extent::Whole {
+        strike_missed(&mut quick, &moments, usize::MAX, order, &mut tally)?;
+    }
     let mut slow = benches(Flavor::Real, &tools::nats_server()?, REAL_THREADS, 1 + THREADS)?;
     let real = beside_the_real(&mut slow, moments, real_runs, order)?;
     Ok(Proof {
@@ -174,24 +177,35 @@ fn moments(bench: &mut Bench, order: &Order) -> Result<Moments> {
     Ok(moments)
 }
 
-/// Strikes each point once beside the real nats-server, `limit` runs a pass at most. Beside it an agent has other things
-/// to do than beside the stand-in, so it has moments of its own; one that a run misses is met at another place.
+/// Strikes each point once beside the real nats-server. Beside it an agent has other things to do than beside the stand-in,
+/// so it has moments of its own.
 fn beside_the_real(benches: &mut [Bench], known: Moments, limit: usize, order: &Order) -> Result<Tally> {
     let moments = match (order.extent, benches.first_mut()) {
         (Extent::Whole | Extent::Rounds(_), Some(first)) => moments(first, order)?,
         (Extent::Sample, _) | (_, None) => known,
     };
     let mut tally = Tally::default();
-    for pass in 0..PASSES {
-        let seed = order.seed.wrapping_add(pass);
-        let all = cases::some(cases::all(&moments, seed), usize::MAX, seed);
-        let missed = cases::covering(&all, &moments, |point| !tally.struck.contains_key(point));
-        run_all(benches, &cases::some(missed, limit, seed), &mut tally)?;
-        if order.extent == Extent::Sample {
-            break;
-        }
-    }
+    strike_missed(benches, &moments, limit, order, &mut tally)?;
     Ok(tally)
+}
+
+/// Strikes each point that was not struck, `limit` runs a pass at most. What an agent does at the same time it does in
+/// another order each time, so a run may pass its moment by.
+fn strike_missed(
+    benches: &mut [Bench],
+    moments: &Moments,
+    limit: usize,
+    order: &Order,
+    tally: &mut Tally,
+) -> Result<()> {
+    let passes = if order.extent == Extent::Sample { 1 } else { PASSES };
+    for pass in 0..passes {
+        let seed = order.seed.wrapping_add(pass);
+        let all = cases::some(cases::all(moments, seed), usize::MAX, seed);
+        let missed = cases::covering(&all, moments, |point| !tally.struck.contains_key(point));
+        run_all(benches, &cases::some(missed, limit, seed), tally)?;
+    }
+    Ok(())
 }
 
 /// Runs every case, on as many threads as there are benches, and adds what it finds to `tally`.
