@@ -1,4 +1,4 @@
-//! Accepting connections: bounded handshakes, bounded connections, one ALPN protocol, a known caller.
+//! Serving connections: handshakes by one ALPN protocol, a known caller, bounded connections. Accepting is `port`'s.
 //!
 //! Nobody reaches HTTP/2 without a certificate of the authority: what a stranger can send is TLS, for
 //! [`HANDSHAKE_TIMEOUT`].

@@ -26,7 +26,10 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// The thread that accepts, for any number of ports; ends with the last that holds it.
 #[derive(Debug, Clone)]
-pub struct Acceptor(Arc<Thread>);
+pub struct Acceptor {
+    tasks: Handle,
+    _thread: Arc<Thread>,
+}
 
 /// Absent only while it is dropped.
 #[derive(Debug)]
@@ -40,12 +43,11 @@ impl Acceptor {
     pub fn start() -> io::Result<Acceptor> {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("acceptor").enable_all().build()?;
-        Ok(Acceptor(Arc::new(Thread(Some(runtime)))))
+        Ok(Acceptor { tasks: runtime.handle().clone(), _thread: Arc::new(Thread(Some(runtime))) })
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Accepting {
-        let Thread(runtime) = self.0.as_ref();
-        Accepting(runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle()))
+        Accepting(self.tasks.spawn(task).abort_handle())
     }
 }
 
@@ -60,13 +62,11 @@ impl Drop for Thread {
 
 /// Accepts until it is dropped.
 #[derive(Debug)]
-pub(super) struct Accepting(Option<AbortHandle>);
+pub(super) struct Accepting(AbortHandle);
 
 impl Drop for Accepting {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
