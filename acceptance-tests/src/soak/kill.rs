@@ -203,6 +203,9 @@ fn strike_missed(
         let seed = order.seed.wrapping_add(pass);
         let all = cases::some(cases::all(moments, seed), usize::MAX, seed);
         let missed = cases::covering(&all, moments, |point| !tally.struck.contains_key(point));
+        if missed.is_empty() {
+            break;
+        }
         run_all(benches, &cases::some(missed, limit, seed), tally)?;
     }
     Ok(())
