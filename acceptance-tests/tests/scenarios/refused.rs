@@ -224,3 +224,27 @@ fn a_plan_is_refused_once_somebody_else_has_changed_its_hosts() {
     assert_eq!(varz(system.host("east-1"))["max_connections"], 4000);
     system.plan_is_empty();
 }
+
+#[test]
+fn a_destroy_is_refused_once_somebody_else_has_changed_its_hosts() {
+    let mut system = System::lay_out(&[("east", 2)]);
+    for (kind, name) in [("nats_stream", "orders"), ("nats_user", "service"), ("nats_account", "orders")] {
+        system.forget(kind, name);
+    }
+    system.write();
+    system.supercluster.fleet.start().unwrap();
+    system.apply();
+    let mut theirs = system.configuration.clone();
+    theirs["resource"]["nats_cluster"]["east"]["limits"]["max_connections"] = json!(5000);
+    let ours = &system.supercluster.terraform;
+    ours.run(&["plan", "-json", "-input=false", "-destroy", "-out=gone"]).unwrap().succeeded().unwrap();
+    system.somebody_elses(&theirs).unwrap().apply().unwrap().succeeded().unwrap();
+
+    let late = ours.apply_plan("gone").unwrap();
+    assert_eq!(late.code, 1, "{late}");
+    tells(&late.error_text(), &["Somebody else has changed these hosts", "Since this was planned", "east-1"]);
+    assert_eq!(varz(system.host("east-1"))["max_connections"], 5000, "it runs, as they applied it");
+
+    // A new one has seen it.
+    ours.destroy().unwrap().succeeded().unwrap();
+}

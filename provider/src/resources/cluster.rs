@@ -8,7 +8,7 @@ mod schema;
 mod server_config;
 
 pub(in crate::resources) use block::read_rollout;
-pub(in crate::resources) use conduct::{AWAITED, findings, heads, new_lineage, pasts, replace_heads};
+pub(in crate::resources) use conduct::{findings, heads, new_lineage, pasts, replace_heads};
 pub(in crate::resources) use look::{Look, card, look_at, texts, unanswered};
 pub(in crate::resources) use schema::{deletion_protection, observations, rollout};
 
@@ -220,7 +220,7 @@ impl Resource for ClusterResource {
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
-        let DeleteRequest { prior, stop, .. } = request;
+        let DeleteRequest { prior, private, stop } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
         let (trust, cluster, declared) = whole(&prior)?;
         let session = self.sessions.session()?;
@@ -229,7 +229,7 @@ impl Resource for ClusterResource {
             trust: &trust,
             cluster: &cluster,
             declared: &declared,
-            planned: &Heads::default(),
+            planned: &Heads::kept(&private),
             bounds: &bounds,
         };
         let diagnostics = conduct.hold().await?;

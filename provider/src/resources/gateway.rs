@@ -235,7 +235,7 @@ impl Resource for GatewayResource {
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
-        let DeleteRequest { prior, stop, .. } = request;
+        let DeleteRequest { prior, private, stop } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
         let (trust, gateway, declared) = whole(&prior)?;
         let session = self.sessions.session()?;
@@ -244,7 +244,7 @@ impl Resource for GatewayResource {
             trust: &trust,
             gateway: &gateway,
             declared: &declared,
-            planned: &Heads::default(),
+            planned: &Heads::kept(&private),
             bounds: &bounds,
         };
         let is_lost = prior.attr("lost").as_bool() == Some(true);

@@ -13,6 +13,11 @@ use tfplug::{Diagnostic, PrivateState};
 use super::join::Joined;
 use super::signing::head;
 
+/// When a plan's heads were seen, for [`Heads::not_overtaken`].
+pub const PLANNED: &str = "Since this was planned";
+/// When the heads were seen of hosts whose lease somebody else held first.
+pub const AWAITED: &str = "While their lease was waited for";
+
 /// The newest section of one kind of each host that was looked at; `None` of a host that held none. Hosts that were not
 /// looked at are not in it: nothing is known of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +53,7 @@ impl Heads {
     }
 
     /// Whether these are still the newest, or what `hosts` hold declares what is `declared`, as a killed run of this
-    /// very apply left it. `since` says when these were seen, like `Since this was planned`.
+    /// very apply left it. `since` is [`PLANNED`] or [`AWAITED`].
     ///
     /// # Errors
     /// When another declaration came first; the text names each host and who wrote it.
@@ -69,7 +74,7 @@ impl Heads {
         }
         Err(Diagnostic::error(
             "Somebody else has changed these hosts",
-            format!("{since}:\n{}\nNothing was changed by this run. Plan again.", overtaken.join("\n")),
+            format!("{since}:\n{}\nThey are left as they are. Plan again.", overtaken.join("\n")),
         ))
     }
 

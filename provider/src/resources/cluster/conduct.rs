@@ -15,7 +15,7 @@ use crate::agents::{HostEntry, System, random_bytes, same_operator};
 use crate::claims::ClaimsWriter;
 use crate::resources::left::with_hosts;
 use crate::resources::trust::TrustRef;
-use crate::rollout::heads::Heads;
+use crate::rollout::heads::{AWAITED, Heads, PLANNED};
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
 use crate::rollout::material::material;
@@ -25,9 +25,6 @@ use crate::rollout::run::{Conductor, Orders};
 use crate::rollout::signing::{Addressee, sign};
 use crate::session::Session;
 use crate::topology::{Cluster, HostMaterial, cluster_sections, host_names};
-
-/// Since when others may have written, of hosts whose lease somebody else held first.
-pub(in crate::resources) const AWAITED: &str = "While their lease was waited for";
 
 /// A cluster to be brought about.
 pub(super) struct Conduct<'a> {
@@ -73,12 +70,7 @@ impl Conduct<'_> {
 
     async fn bring_about(&self, claims: &ClaimsWriter) -> Result<Vec<String>, Diagnostics> {
         let hosts = self.join().await?;
-        self.planned.not_overtaken(
-            "Since this was planned",
-            &hosts.joined,
-            SectionKind::Cluster,
-            self.declared,
-        )?;
+        self.as_planned(&hosts.joined)?;
         if hosts.joined.values().any(|one| one.cluster().is_some()) {
             self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
             claims.keep_trusted(hosts.system.authority()?).await?;
@@ -123,6 +115,11 @@ impl Conduct<'_> {
         let joined = joiner.join_all(&candidates, self.bounds).await?;
         let materials = materials(system.authority()?, &trust, cluster, &joined)?;
         Ok(Hosts { trust, system, joined, materials })
+    }
+
+    /// Nobody has told these hosts something else since this was planned.
+    pub(super) fn as_planned(&self, joined: &BTreeMap<HostName, Joined>) -> Result<(), Diagnostic> {
+        self.planned.not_overtaken(PLANNED, joined, SectionKind::Cluster, self.declared)
     }
 
     pub(super) fn conductor<'a>(

@@ -15,7 +15,8 @@ use crate::topology::{Cluster, cluster_sections};
 
 impl Conduct<'_> {
     /// Stops the servers and keeps their stores: the sections lose their release, so that an apply of the same
-    /// declaration takes the hosts up again. A cluster that a gateway still runs is refused.
+    /// declaration takes the hosts up again. A cluster that a gateway still runs is refused, and one that somebody else has
+    /// changed since the destroy was planned.
     ///
     /// May be repeated. A host that does not answer is a warning: its server goes on until its agent is told.
     pub(super) async fn hold(&self) -> Result<Diagnostics, Diagnostics> {
@@ -24,6 +25,7 @@ impl Conduct<'_> {
             return still_run(self.cluster, &hosts.joined)
                 .map_or(Ok(warnings), |problem| Err(problem.into()));
         }
+        self.as_planned(&hosts.joined)?;
         if self.held(&hosts)?.is_empty() {
             return Ok(warnings);
         }

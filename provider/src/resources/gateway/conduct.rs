@@ -15,12 +15,12 @@ use tfplug::{
 
 use crate::agents::{HostEntry, System, same_operator};
 use crate::resources::cluster::{
-    AWAITED, Look, card, findings, heads, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
+    Look, card, findings, heads, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
 };
 use crate::resources::left::with_hosts;
 use crate::resources::natural_id::SystemId;
 use crate::resources::trust::TrustRef;
-use crate::rollout::heads::Heads;
+use crate::rollout::heads::{AWAITED, Heads, PLANNED};
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
 use crate::rollout::plan::{Course, CourseError, course};
@@ -71,8 +71,7 @@ impl Conduct<'_> {
     async fn bring_about(&self) -> Result<Vec<String>, Diagnostics> {
         let system = self.system()?;
         let joined = self.join(&system).await?;
-        let kind = SectionKind::Gateway;
-        self.planned.not_overtaken("Since this was planned", &joined, kind, self.declared)?;
+        self.as_planned(&joined)?;
         let (joined, lease) = self.leased(&system, joined, || self.join(&system)).await?;
         let result = self.form_or_roll(&system, &joined, &lease).await;
         lease.release().await;
@@ -104,6 +103,11 @@ impl Conduct<'_> {
             }
             Course::Roll { .. } => self.roll(&conductor, &release).await,
         }
+    }
+
+    /// Nobody has told these hosts something else since this was planned.
+    pub(super) fn as_planned(&self, joined: &BTreeMap<HostName, Joined>) -> Result<(), Diagnostic> {
+        self.planned.not_overtaken(PLANNED, joined, SectionKind::Gateway, self.declared)
     }
 
     pub(super) fn conductor<'a>(

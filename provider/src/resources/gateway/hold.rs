@@ -16,7 +16,7 @@ use crate::rollout::run::Orders;
 
 impl Conduct<'_> {
     /// Stops and holds all servers; names, lineage and stores are kept. With `is_lost` hosts that do not answer are
-    /// only warned about.
+    /// only warned about. Refused when somebody else has changed the gateway since the destroy was planned.
     ///
     /// May be repeated; a crash half-way leaves some servers running.
     pub(super) async fn hold(&self, is_lost: bool) -> Result<Diagnostics, Diagnostics> {
@@ -38,6 +38,7 @@ impl Conduct<'_> {
         }
         let joined = self.told(&system, look).await?;
         system.hosts.retain(|host, _| joined.contains_key(host));
+        self.as_planned(&joined)?;
         if self.held(&system, &joined)?.is_empty() {
             return Ok(warnings);
         }
