@@ -75,7 +75,7 @@ impl Front {
     /// # Errors
     /// [`StartError`]; nothing stays open then.
     pub async fn start(settings: &AgentSettings, applier: Arc<dyn Applier>) -> Result<Front, StartError> {
-        let socket = local::open(&settings.state_dir).await?;
+        let socket = local::open(&settings.sockets).await?;
         let port = listener::bind(settings.listen)?;
         let address =
             port.local_addr().map_err(|source| listener::BindError { address: settings.listen, source })?;

@@ -28,6 +28,36 @@ pub struct AgentSettings {
     pub listen: SocketAddr,
     /// The nats-server binary named at start; absent when documents must name one.
     pub nats_server: Option<PathBuf>,
+    /// Directory of the local sockets, absolute; the state directory where nothing else is said.
+    pub sockets: PathBuf,
+    /// What the agent manages beside its state directory.
+    pub place: Place,
+}
+
+impl AgentSettings {
+    /// Settings of an agent in one process: its sockets lie in its state directory.
+    #[must_use]
+    pub fn of_process(state_dir: PathBuf, listen: SocketAddr, nats_server: Option<PathBuf>) -> AgentSettings {
+        AgentSettings { sockets: state_dir.clone(), state_dir, listen, nats_server, place: Place::Process }
+    }
+}
+
+/// Where the agent runs (docs/decisions/0005-processes-of-a-host.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One process of an ordinary user: nats-server is its child, and no kernel rule is changed.
+    Process,
+    /// A host with systemd: nats-server is a unit of a user of its own, and the firewall is ours.
+    Host(ServiceUser),
+}
+
+/// The user that nats-server runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceUser {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 /// Whether this host belongs to somebody.

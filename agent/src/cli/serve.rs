@@ -127,7 +127,7 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
         let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
         let Serve { state_dir, listen, nats_server, leave_server_running, enrollment: _, host: _ } = self;
-        let settings = AgentSettings { state_dir, listen, nats_server };
+        let settings = AgentSettings::of_process(state_dir, listen, nats_server);
         let applier = LocalApplier::open(settings.clone(), Arc::new(Network::new(&settings)))?;
         let front = Front::start(&settings, Arc::clone(&applier) as Arc<dyn Applier>).await?;
         tracing::info!(address = %front.address(), version = env!("CARGO_PKG_VERSION"), "nats-agent listens");

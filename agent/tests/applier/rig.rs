@@ -193,11 +193,8 @@ impl Rig {
 
 /// Opens the applier; one that was just dropped may hold the directory a moment longer.
 async fn open(state: &Path, address: IpAddr, effects: Effects) -> Arc<LocalApplier> {
-    let settings = AgentSettings {
-        state_dir: state.to_owned(),
-        listen: SocketAddr::new(address, 8442),
-        nats_server: Some(binary()),
-    };
+    let settings =
+        AgentSettings::of_process(state.to_owned(), SocketAddr::new(address, 8442), Some(binary()));
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let view = Arc::new(Network::new(&settings));

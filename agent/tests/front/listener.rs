@@ -168,11 +168,11 @@ async fn a_port_that_is_taken_is_named() {
     let address = "127.72.2.5:8442";
     let (_host, _folder, front) = claimed(address, 15).await;
     let folder = tempfile::tempdir().unwrap();
-    let settings = nats_agent::roles::AgentSettings {
-        state_dir: folder.path().to_owned(),
-        listen: address.parse().unwrap(),
-        nats_server: None,
-    };
+    let settings = nats_agent::roles::AgentSettings::of_process(
+        folder.path().to_owned(),
+        address.parse().unwrap(),
+        None,
+    );
     let error = nats_agent::front::Front::start(&settings, Scripted::new(16)).await.unwrap_err();
     assert_eq!(
         host_state::chain(&error),

@@ -13,11 +13,11 @@ use crate::scripted::authority;
 const HOSTS: [&str; 3] = ["east-1", "east-2", "east-3"];
 
 fn view(server: &Server) -> Network {
-    Network::new(&AgentSettings {
-        state_dir: server.state.path().to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        nats_server: None,
-    })
+    Network::new(&AgentSettings::of_process(
+        server.state.path().to_owned(),
+        "127.0.0.1:0".parse().unwrap(),
+        None,
+    ))
 }
 
 fn row(missing: &[&str]) -> MeshRow {

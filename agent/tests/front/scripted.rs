@@ -107,11 +107,7 @@ impl Scripted {
     }
 
     pub(crate) async fn serve(self: &Arc<Self>, listen: &str, state_dir: &std::path::Path) -> Front {
-        let settings = AgentSettings {
-            state_dir: PathBuf::from(state_dir),
-            listen: listen.parse().unwrap(),
-            nats_server: None,
-        };
+        let settings = AgentSettings::of_process(PathBuf::from(state_dir), listen.parse().unwrap(), None);
         Front::start(&settings, Arc::clone(self) as Arc<dyn Applier>).await.unwrap()
     }
 

@@ -11,11 +11,11 @@ use crate::nats::Server;
 use crate::scripted::authority;
 
 fn view(server: &Server) -> Network {
-    Network::new(&AgentSettings {
-        state_dir: server.state.path().to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        nats_server: None,
-    })
+    Network::new(&AgentSettings::of_process(
+        server.state.path().to_owned(),
+        "127.0.0.1:0".parse().unwrap(),
+        None,
+    ))
 }
 
 fn account(authority: &Authority, name: &str, issued_at: i64) -> Jwt {

@@ -90,11 +90,8 @@ impl Life {
     /// Why it does not open.
     pub fn open(site: &Site, strikes: Arc<Strikes>) -> Result<Life> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let settings = AgentSettings {
-            state_dir: site.state(),
-            listen: (site.address, 8442).into(),
-            nats_server: Some(site.binary.clone()),
-        };
+        let settings =
+            AgentSettings::of_process(site.state(), (site.address, 8442).into(), Some(site.binary.clone()));
         let deadline = Instant::now() + OPEN_DEADLINE;
         let view: Arc<dyn ServerView> = match site.flavor {
             Flavor::StandIn => Arc::new(StandInView::new(&site.state())),
