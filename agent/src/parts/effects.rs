@@ -111,6 +111,9 @@ effects! {
     PutBackClaim: File = "put-back-claim",
 }
 
+/// Effects that are met only on a host with systemd ([`crate::roles::Place::Host`]): no agent in one process gets there.
+pub const OF_HOSTS: &[Effect] = &[];
+
 /// How an effect is carried out, and so at which moments it can be struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
