@@ -57,7 +57,7 @@ use crate::parts::nats::process;
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{
     AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, LeaseAction,
-    LeaseAnswer, LeaseOrder, LocalServer, NewClaim, PrivateKeyPem, ServerView,
+    LeaseAnswer, LeaseOrder, LocalServer, NewClaim, PrivateKeyPem, ServerView, ServiceUser,
 };
 
 #[cfg(feature = "fuzz")]
@@ -137,12 +137,13 @@ impl LocalApplier {
         effects: Effects,
     ) -> Result<Arc<LocalApplier>, OpenError> {
         let state_dir = settings.state_dir.clone();
-        files::make_directory(&effects, &state_dir, layout::DIRECTORY_MODE)?;
+        prepare_directories(&effects, &settings)?;
         let lock = files::lock(&effects, &state_dir.join(LOCK_FILE))?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: state_dir.clone() })?;
         let secret = secret::read_or_make(&effects, &state_dir)?;
         let ledger = Ledger::open(state_dir.join(layout::LEDGER), effects.clone())?;
-        let renditions = Renditions::open(state_dir.clone(), effects.clone())?;
+        let renditions = Renditions::open(state_dir.clone(), effects.clone())?
+            .with_directory_mode(settings.place.directory_mode());
         let leaf = Leaf::read(&state_dir)?;
         let host = Arc::new(Host::new(Parts { settings, effects, view, secret, ledger, renditions, lock }));
         if let Kept::Valid(record) = claim::read(&state_dir) {
@@ -159,6 +160,21 @@ impl LocalApplier {
     pub fn sweep_now(&self) {
         self.host.sweep_wanted.store(true, std::sync::atomic::Ordering::Release);
     }
+}
+
+/// Makes the state directory. On a host also what nats-server's user reads or writes below it, each with its owner.
+fn prepare_directories(effects: &Effects, settings: &AgentSettings) -> Result<(), FileError> {
+    let AgentSettings { state_dir, place, .. } = settings;
+    let Some(nats) = place.service_user() else {
+        return files::make_directory(effects, state_dir, layout::DIRECTORY_MODE);
+    };
+    let root = ServiceUser { uid: 0, ..nats };
+    files::keep_directory(effects, state_dir, place.directory_mode(), Some(root))?;
+    let renditions = state_dir.join(layout::RENDITIONS);
+    files::keep_directory(effects, &renditions, place.directory_mode(), Some(root))?;
+    let server = state_dir.join(layout::SERVER);
+    files::keep_directory(effects, &server, place.directory_mode(), Some(nats))?;
+    files::keep_directory(effects, &state_dir.join(layout::SHADOW), layout::SCRATCH_MODE, Some(nats))
 }
 
 /// Does `work` to its end, whether or not the caller still waits: a change must not stop half-way because a

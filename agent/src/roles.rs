@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::{ApplyEvent, MeshRow, Report};
-use host_state::{Plan, SignedSection};
+use host_state::{Plan, SignedSection, layout};
 use identity::{HostKeys, HostNames, Role, Trust};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
@@ -49,6 +49,35 @@ pub enum Place {
     Process,
     /// A host with systemd: nats-server is a unit of a user of its own, and the firewall is ours.
     Host(ServiceUser),
+}
+
+impl Place {
+    /// The user that nats-server runs as; absent where that is the agent's own.
+    #[must_use]
+    pub fn service_user(self) -> Option<ServiceUser> {
+        match self {
+            Place::Process => None,
+            Place::Host(user) => Some(user),
+        }
+    }
+
+    /// Permission bits of directories that nats-server reads from.
+    #[must_use]
+    pub fn directory_mode(self) -> u32 {
+        match self {
+            Place::Process => layout::DIRECTORY_MODE,
+            Place::Host(_) => layout::SHARED_DIRECTORY_MODE,
+        }
+    }
+
+    /// Permission bits of secrets that nats-server reads.
+    #[must_use]
+    pub fn secret_mode(self) -> u32 {
+        match self {
+            Place::Process => layout::SECRET_MODE,
+            Place::Host(_) => layout::SHARED_SECRET_MODE,
+        }
+    }
 }
 
 /// The user that nats-server runs as.

@@ -56,7 +56,9 @@ async fn run(path: &str) -> Result<()> {
         std::fs::write(PathBuf::from(directory).join(format!("stand-in_{pid}.ports")), "{}")?;
     } else {
         // As the full resolver does, it knows what it finds when it starts.
-        for entry in std::fs::read_dir("resolver").into_iter().flatten().filter_map(Result::ok) {
+        for entry in
+            std::fs::read_dir(host_state::layout::RESOLVER).into_iter().flatten().filter_map(Result::ok)
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Some(account) = name.strip_suffix(".jwt") {
                 std::fs::copy(entry.path(), remembered(pid, account))?;

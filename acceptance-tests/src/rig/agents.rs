@@ -216,8 +216,11 @@ impl Host {
 
     /// The process id of its nats-server, as that wrote it; absent when none runs in the agent's state folder.
     pub fn server_pid(&self) -> Option<u32> {
-        let pid: u32 =
-            fs::read_to_string(self.state_dir().join("nats-server.pid")).ok()?.trim().parse().ok()?;
+        let pid: u32 = fs::read_to_string(self.state_dir().join(host_state::layout::PID_FILE))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
         // A number that is used again belongs to a process that works elsewhere.
         let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
         let is_alive = !fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") Z ");

@@ -87,7 +87,9 @@ impl Supercluster {
         for host in self.fleet.hosts() {
             let own = host.state_dir();
             files.extend(
-                [own.join("nats-server.log"), own.join("../agent.log")].into_iter().filter(|it| it.exists()),
+                [own.join(host_state::layout::LOG_FILE), own.join("../agent.log")]
+                    .into_iter()
+                    .filter(|it| it.exists()),
             );
         }
         Ok(files)

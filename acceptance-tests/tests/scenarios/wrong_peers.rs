@@ -211,7 +211,8 @@ fn a_key_that_no_document_pins_joins_neither_route_nor_gateway() {
         ),
     ];
     for (what, link) in links {
-        let server_log = || fs::read_to_string(victim.state_dir().join("nats-server.log")).unwrap();
+        let server_log =
+            || fs::read_to_string(victim.state_dir().join(host_state::layout::LOG_FILE)).unwrap();
         let seen = server_log().len();
         let intruder = unpinned(&folder, address, &authority, &link);
         let refusal =

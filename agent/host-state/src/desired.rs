@@ -33,6 +33,24 @@ pub struct Desired {
     pub formed: bool,
     /// The store's own id as the ledger remembers it; absent before the store was first prepared.
     pub store_id: Option<String>,
+    /// The user that the server runs as; absent where that is the agent's own.
+    pub owner: Option<Owner>,
+}
+
+/// Who owns a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Owner { uid, gid } = self;
+        write!(f, "user {uid}, group {gid}")
+    }
 }
 
 /// Whether the server is to run.
@@ -81,6 +99,8 @@ pub struct LocalFacts {
     pub formed: bool,
     /// See [`Desired::store_id`].
     pub store_id: Option<String>,
+    /// See [`Desired::owner`].
+    pub owner: Option<Owner>,
 }
 
 impl Desired {
@@ -91,7 +111,7 @@ impl Desired {
         claims: Option<&ClaimsSection>,
         local: LocalFacts,
     ) -> Desired {
-        let LocalFacts { files, rendered, leaf_not_after, lineage, formed, store_id } = local;
+        let LocalFacts { files, rendered, leaf_not_after, lineage, formed, store_id, owner } = local;
         Desired {
             config: joined_config(cluster, gateway),
             server: cluster.server.clone(),
@@ -104,6 +124,7 @@ impl Desired {
             lineage,
             formed,
             store_id,
+            owner,
         }
     }
 }

@@ -16,7 +16,7 @@ pub use told::RESOLVER_SILENT;
 
 use nats_config::SettingDifference;
 
-use crate::desired::Desired;
+use crate::desired::{Desired, Owner};
 use crate::observed::Observed;
 
 /// One place where a host is not what it should be, or could not be looked at.
@@ -105,6 +105,13 @@ pub enum Difference {
         desired: u32,
         /// Permission bits as they are.
         found: u32,
+    },
+    /// The store directory is another user's than the one that the server runs as.
+    StoreOwner {
+        /// Who should own it.
+        desired: Owner,
+        /// Who does.
+        found: Owner,
     },
     /// The store cannot be this host's, or not safely: nothing is started on it.
     StoreDanger(StoreDanger),
@@ -209,6 +216,16 @@ pub enum StoreDanger {
         /// Account directories that are there.
         found: Vec<String>,
     },
+    /// The data is another user's than the one that the server runs as, which could not read it. Files of a store are given
+    /// to nobody by an agent.
+    DataOwner {
+        /// The directory.
+        directory: String,
+        /// User id as it should be.
+        desired: u32,
+        /// User id as it is.
+        found: u32,
+    },
     /// The data belongs to another meta group; meta groups that meet delete each other's streams.
     Lineage {
         /// Meta lineage that is asked for.
@@ -283,6 +300,7 @@ impl Difference {
             | Difference::RunningStranger { .. }
             | Difference::StoreUnmarked(_)
             | Difference::StoreMode { .. }
+            | Difference::StoreOwner { .. }
             | Difference::BinaryToInstall { .. }
             | Difference::ProcessStopped { .. }
             | Difference::ProcessRunning { .. }

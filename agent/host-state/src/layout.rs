@@ -40,15 +40,27 @@ pub const SECRET_MODE: u32 = 0o600;
 pub const PUBLIC_MODE: u32 = 0o644;
 /// Permission bits of directories of the state directory.
 pub const DIRECTORY_MODE: u32 = 0o700;
+/// [`SECRET_MODE`] of a file that nats-server reads as a user of its own: by its group.
+pub const SHARED_SECRET_MODE: u32 = 0o640;
+/// [`DIRECTORY_MODE`] where nats-server is a user of its own. Set-group-id: what is made below belongs to its group.
+pub const SHARED_DIRECTORY_MODE: u32 = 0o2750;
+/// Permission bits of [`SHADOW`] where the trial is a user of its own.
+pub const SCRATCH_MODE: u32 = 0o2770;
 
+/// Directory of all that nats-server writes itself; it writes nowhere else but in its store.
+pub const SERVER: &str = "server";
 /// Directory of nats-server's full resolver: account JWTs.
-pub const RESOLVER: &str = "resolver";
+pub const RESOLVER: &str = "server/resolver";
 /// Process id of the running nats-server, written by itself.
-pub const PID_FILE: &str = "nats-server.pid";
+pub const PID_FILE: &str = "server/nats-server.pid";
+/// nats-server's log.
+pub const LOG_FILE: &str = "server/nats-server.log";
+/// Standard output and error of a nats-server that is the agent's child; its log proper is [`LOG_FILE`].
+pub const OUTPUT_FILE: &str = "server/nats-server.out";
+/// Scratch directory of trial boots; holds nothing that lasts.
+pub const SHADOW: &str = "shadow";
 /// Process id, start time and binary of the child, written by the agent so that a restarted agent finds it again.
 pub const CHILD_FILE: &str = "child.json";
-/// nats-server's log.
-pub const LOG_FILE: &str = "nats-server.log";
 /// Directory of nats-server binaries that the agent installed, one directory for each version and checksum.
 pub const BINARIES: &str = "binaries";
 
@@ -116,6 +128,13 @@ mod tests {
             [(CONFIG_PATH, CONFIG_FILE), (CERT_PATH, CERT_FILE), (KEY_PATH, KEY_FILE), (CA_PATH, CA_FILE)]
         {
             assert_eq!(path, format!("{CURRENT}/{file}"));
+        }
+    }
+
+    #[test]
+    fn what_the_server_writes_lies_in_its_own_directory() {
+        for path in [RESOLVER, PID_FILE, LOG_FILE, OUTPUT_FILE] {
+            assert!(path.starts_with(&format!("{SERVER}/")), "{path}");
         }
     }
 

@@ -89,6 +89,10 @@ pub enum StoreObserved {
         mode: u32,
         /// The user id that owns it.
         uid: u32,
+        /// The group id.
+        gid: u32,
+        /// The user id that owns nats-server's own directory in it; absent when there is none.
+        data_uid: Option<u32>,
         /// Device and inode: another pair is another directory.
         device: u64,
         /// See `device`.

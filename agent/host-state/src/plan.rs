@@ -147,7 +147,12 @@ pub fn plan(
     if has(|one| matches!(one, Difference::BinaryToInstall { .. })) {
         steps.push(Step::InstallBinary);
     }
-    if has(|one| matches!(one, Difference::StoreUnmarked(_) | Difference::StoreMode { .. })) {
+    if has(|one| {
+        matches!(
+            one,
+            Difference::StoreUnmarked(_) | Difference::StoreMode { .. } | Difference::StoreOwner { .. }
+        )
+    }) {
         steps.push(Step::PrepareStore);
     }
     let is_blocked = differences.iter().any(Difference::blocks_start);

@@ -5,11 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
 
 use crate::parts::effects::{Effect, Effects, Moment};
+use crate::roles::ServiceUser;
 
 /// Why a file could not be made to be what it should.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,15 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
+    /// Who owns a file or directory, or its permission bits.
+    #[error("cannot set owner and mode of `{path}`")]
+    Owner {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A file or directory that was to go.
     #[error("cannot remove `{path}`")]
     Remove {
@@ -84,19 +95,53 @@ pub fn write_atomic(
     bytes: &[u8],
     mode: u32,
 ) -> Result<(), FileError> {
-    let (directory, name) = split(path)?;
-    let temporary = directory.join(format!(".{name}.tmp"));
+    write_into(effects, effect, path, bytes, mode, None)
+}
+
+/// As [`write_atomic`], into a directory that `owner` may change as it likes, as a file of that user's.
+///
+/// The directory is held open, and no link is followed in it: what its owner makes of it meanwhile leads nowhere else.
+///
+/// # Errors
+/// As [`write_atomic`]; also when the directory is a link.
+pub fn write_for(
+    effects: &Effects,
+    effect: Effect,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: ServiceUser,
+) -> Result<(), FileError> {
+    write_into(effects, effect, path, bytes, mode, Some(owner))
+}
+
+fn write_into(
+    effects: &Effects,
+    effect: Effect,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<ServiceUser>,
+) -> Result<(), FileError> {
+    let (parent, name) = split(path)?;
+    let hidden = format!(".{name}.tmp");
     let write = |source| FileError::Write { path: path.to_owned(), source };
     effects.reach(effect, Moment::Before).map_err(write)?;
-    let mut file = create(&temporary, mode).map_err(write)?;
+    let follow = if owner.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
+    let directory =
+        rustix::fs::openat(CWD, parent, flags, Mode::empty()).map_err(|errno| write(errno.into()))?;
+    let mut file = create_in(&directory, &hidden, mode, owner).map_err(write)?;
     file.write_all(bytes).map_err(write)?;
-    effects.written(effect, &temporary).map_err(write)?;
+    effects.written(effect, &parent.join(&hidden)).map_err(write)?;
     file.sync_all().map_err(|source| FileError::Sync { path: path.to_owned(), source })?;
     drop(file);
     let rename = |source| FileError::Rename { path: path.to_owned(), source };
     effects.reach(effect, Moment::Prepared).map_err(rename)?;
-    rustix::fs::renameat(CWD, &temporary, CWD, path).map_err(|errno| rename(errno.into()))?;
-    sync_directory(directory)?;
+    rustix::fs::renameat(&directory, hidden.as_str(), &directory, name)
+        .map_err(|errno| rename(errno.into()))?;
+    rustix::fs::fsync(&directory)
+        .map_err(|errno| FileError::Sync { path: parent.to_owned(), source: errno.into() })?;
     effects.reach(effect, Moment::After).map_err(rename)
 }
 
@@ -193,6 +238,37 @@ pub fn make_directory(effects: &Effects, path: &Path, mode: u32) -> Result<(), F
     effects.reach(Effect::MakeDirectory, Moment::After).map_err(fail)
 }
 
+/// Makes a directory where there is none, and has it be `owner`'s with exactly the permission bits `mode`; without an
+/// owner it stays whose it is. Nothing below it is touched. May be repeated.
+///
+/// # Errors
+/// [`FileError`], naming the path; also when it is a link, or the system drops a bit, as it does with set-group-id
+/// where the agent is not of that group.
+pub fn keep_directory(
+    effects: &Effects,
+    path: &Path,
+    mode: u32,
+    owner: Option<ServiceUser>,
+) -> Result<(), FileError> {
+    make_directory(effects, path, mode)?;
+    let fail = |source| FileError::Owner { path: path.to_owned(), source };
+    if std::fs::symlink_metadata(path).map_err(fail)?.is_symlink() {
+        return Err(fail(io::Error::other("it is a link")));
+    }
+    if let Some(owner) = owner
+        && owner_of(path).map_err(fail)? != owner
+    {
+        set_owner(effects, Effect::SetOwner, path, owner).map_err(fail)?;
+    }
+    if mode_of(path).map_err(fail)? != mode {
+        set_mode(effects, Effect::SetMode, path, mode).map_err(fail)?;
+    }
+    match mode_of(path).map_err(fail)? {
+        found if found == mode => Ok(()),
+        found => Err(fail(io::Error::other(format!("it has mode {found:04o}, not {mode:04o}")))),
+    }
+}
+
 /// Makes a directory that must not be there yet, with exactly the permission bits `mode`, durably.
 ///
 /// # Errors
@@ -211,6 +287,26 @@ pub fn add_directory(effects: &Effects, effect: Effect, path: &Path, mode: u32) 
 /// Those of the system, and injected ones.
 pub fn set_mode(effects: &Effects, effect: Effect, path: &Path, mode: u32) -> io::Result<()> {
     effects.run(effect, || Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())?))
+}
+
+/// Makes `owner` own a file or directory, and nothing below it. A link is changed itself.
+///
+/// # Errors
+/// Those of the system, and injected ones.
+pub fn set_owner(effects: &Effects, effect: Effect, path: &Path, owner: ServiceUser) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    effects
+        .run(effect, || Ok(rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+/// Who owns a file or directory; of a link the link itself.
+///
+/// # Errors
+/// Those of stat.
+pub fn owner_of(path: &Path) -> io::Result<ServiceUser> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok(ServiceUser { uid: metadata.uid(), gid: metadata.gid() })
 }
 
 /// Opens a file for what a server prints, which is appended; makes it, for the owner alone, where it is missing.
@@ -295,6 +391,21 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
     Ok(File::from(file))
 }
 
+/// Makes a file that is nobody's yet: what lies there under its name goes first, be it a pipe that would block.
+fn create_in(directory: &OwnedFd, name: &str, mode: u32, owner: Option<ServiceUser>) -> io::Result<File> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))?;
+    if let Some(ServiceUser { uid, gid }) = owner {
+        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(File::from(file))
+}
+
 fn remove_if_there(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -344,6 +455,33 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(mode_of(&path).unwrap(), 0o640);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_written_into_and_no_link_in_it_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (served, elsewhere) = (directory.path().join("server"), directory.path().join("elsewhere"));
+        let own = owner_of(directory.path()).unwrap();
+        keep_directory(&Effects::default(), &served, 0o2750, Some(own)).unwrap();
+        assert_eq!(mode_of(&served).unwrap(), 0o2750);
+        keep_directory(&Effects::default(), &served, 0o700, Some(own)).unwrap();
+        assert_eq!(mode_of(&served).unwrap(), 0o700);
+        std::fs::write(&elsewhere, "theirs").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, served.join(".a.jwt.tmp")).unwrap();
+        let write =
+            |path: &Path| write_for(&Effects::default(), Effect::PutBackClaim, path, b"jwt", 0o640, own);
+        write(&served.join("a.jwt")).unwrap();
+        assert_eq!(std::fs::read(served.join("a.jwt")).unwrap(), b"jwt");
+        assert_eq!(std::fs::read(&elsewhere).unwrap(), b"theirs");
+        std::os::unix::fs::symlink(directory.path(), served.join("resolver")).unwrap();
+        write(&served.join("resolver/b.jwt")).unwrap_err();
+        assert!(!directory.path().join("b.jwt").exists());
+        let link = served.join("resolver");
+        let error = keep_directory(&Effects::default(), &link, 0o700, Some(own)).unwrap_err();
+        assert_eq!(
+            host_state::chain(&error),
+            format!("cannot set owner and mode of `{}`: it is a link", link.display())
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use host_state::Finding;
-use host_state::desired::LocalFacts;
+use host_state::desired::{LocalFacts, Owner};
 use host_state::lease::{LeaseAnswer, Wish};
 use identity::{HostKeys, HostSecret, Trust};
 use nats_config::ServerConfig;
@@ -27,7 +27,9 @@ use crate::parts::effects::Effects;
 use crate::parts::nats::binary::Binaries;
 use crate::parts::nats::process::ServerProcess;
 use crate::parts::tls::Leaf;
-use crate::roles::{AgentSettings, ApiIdentity, ClaimState, LocalServer, PrivateKeyPem, ServerView};
+use crate::roles::{
+    AgentSettings, ApiIdentity, ClaimState, LocalServer, PrivateKeyPem, ServerView, ServiceUser,
+};
 
 /// One host, as the applier works on it.
 pub(super) struct Host {
@@ -73,7 +75,8 @@ impl Host {
     pub(super) fn new(parts: Parts) -> Host {
         let Parts { settings, effects, view, secret, ledger, renditions, lock } = parts;
         let binaries =
-            Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone());
+            Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone())
+                .with_directory_mode(settings.place.directory_mode());
         Host {
             keys: secret.keys(),
             binaries,
@@ -145,6 +148,7 @@ impl Host {
     /// The files of a rendition of `config` with `leaf`.
     pub(super) fn files(&self, config: &ServerConfig, leaf: &Leaf) -> FileSet {
         FileSet::new(config, &leaf.chain(), &self.secret.leaf_key_pem(), &leaf.material.host_ca)
+            .with_secret_mode(self.settings.place.secret_mode())
     }
 
     /// What the current rendition is, for comparing it with `target`. One that cannot be read counts as none, so
@@ -165,6 +169,7 @@ impl Host {
             lineage: meta_lineage.clone(),
             formed: *formed,
             store_id: store_id.clone(),
+            owner: self.settings.place.service_user().map(|ServiceUser { uid, gid }| Owner { uid, gid }),
         }
     }
 

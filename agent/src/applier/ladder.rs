@@ -11,9 +11,6 @@ use crate::parts::effects::Effects;
 use crate::parts::nats::check::{self, CheckError};
 use crate::shadow::{self, ShadowError};
 
-/// Scratch directory of trial boots, below the state directory.
-pub(super) const SHADOW_DIR: &str = "shadow";
-
 /// Why a candidate was refused. Nothing was switched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LadderError {
@@ -55,6 +52,6 @@ pub(super) async fn climb(
     check_rules(config)?;
     let digest = render(config).digest;
     check::check(effects, binary, directory, &state_dir.join(layout::TRIAL), &digest).await?;
-    let scratch: PathBuf = state_dir.join(SHADOW_DIR);
+    let scratch: PathBuf = state_dir.join(layout::SHADOW);
     Ok(shadow::boot(effects, binary, config, directory, &scratch).await?)
 }

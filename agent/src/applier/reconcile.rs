@@ -18,7 +18,6 @@ use super::claim::{self, EnrollmentFile};
 use super::events::Events;
 use super::gate;
 use super::host::{Host, now};
-use super::ladder::SHADOW_DIR;
 use super::ledger::{Contents, HostFacts, Kept};
 use super::target::{Target, Which};
 use crate::parts::store::{self, Mark};
@@ -103,7 +102,7 @@ impl Host {
 
     /// Ends a trial that a crash left behind; one that stays is tried again by the next sweep or apply.
     pub(super) async fn end_left_trial(&self) {
-        let scratch = self.state_dir().join(SHADOW_DIR);
+        let scratch = self.state_dir().join(layout::SHADOW);
         if let Err(error) = shadow::end_left_over(&self.effects, &scratch).await {
             tracing::warn!(%error, "a trial that a crash left behind goes on");
         }
@@ -260,7 +259,12 @@ impl Host {
             (Target::of(&contents, Which::Accepted), facts.store_id.clone())
         {
             let mark = Mark { store_id, meta_lineage: facts.meta_lineage, formed: true };
-            if let Err(error) = store::prepare(&self.effects, &target.cluster.store, &mark) {
+            if let Err(error) = store::prepare(
+                &self.effects,
+                &target.cluster.store,
+                &mark,
+                self.settings.place.service_user(),
+            ) {
                 // The next sweep finds the mark missing and writes it.
                 tracing::warn!(error = host_state::chain(&error), "the store is not marked as formed yet");
                 *sweep = Instant::now();

@@ -49,6 +49,15 @@ impl FileSet {
         ]))
     }
 
+    /// The same, with the key's permission bits as nats-server's user needs them.
+    #[must_use]
+    pub fn with_secret_mode(mut self, mode: u32) -> FileSet {
+        if let Some((_, bits)) = self.0.get_mut(layout::KEY_FILE) {
+            *bits = mode;
+        }
+        self
+    }
+
     /// Hash and mode of each.
     #[must_use]
     pub fn manifest(&self) -> BTreeMap<String, DesiredFile> {
@@ -122,6 +131,7 @@ pub enum RenditionError {
 #[derive(Debug, Clone)]
 pub struct Renditions {
     state_dir: PathBuf,
+    directory_mode: u32,
     effects: Effects,
 }
 
@@ -143,7 +153,13 @@ impl Renditions {
     /// When the directory cannot be made.
     pub fn open(state_dir: PathBuf, effects: Effects) -> Result<Renditions, FileError> {
         files::make_directory(&effects, &state_dir.join(layout::RENDITIONS), layout::DIRECTORY_MODE)?;
-        Ok(Renditions { state_dir, effects })
+        Ok(Renditions { state_dir, directory_mode: layout::DIRECTORY_MODE, effects })
+    }
+
+    /// The same, with directories of these permission bits.
+    #[must_use]
+    pub fn with_directory_mode(self, directory_mode: u32) -> Renditions {
+        Renditions { directory_mode, ..self }
     }
 
     /// Where rendition `number` lies.
@@ -181,7 +197,7 @@ impl Renditions {
         let number = self.next_number()?;
         let directory = self.root().join(layout::candidate_name(number));
         files::remove_directory(&self.effects, Effect::Prune, &directory)?;
-        files::make_directory(&self.effects, &directory, layout::DIRECTORY_MODE)?;
+        files::make_directory(&self.effects, &directory, self.directory_mode)?;
         let listed = files.manifest().into_iter().map(|(name, file)| {
             let DesiredFile { sha256, mode } = file;
             (name, ManifestFile { sha256, mode })

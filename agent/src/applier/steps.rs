@@ -62,7 +62,8 @@ impl Host {
             Run::Held => meta_lineage,
         };
         let mark = Mark { store_id: store_id.unwrap_or_default(), meta_lineage, formed };
-        let prepared = store::prepare(&self.effects, &target.cluster.store, &mark);
+        let prepared =
+            store::prepare(&self.effects, &target.cluster.store, &mark, self.settings.place.service_user());
         prepared.map_err(|error| host_state::chain(&error))?;
         self.remember_release(target, facts)
     }
@@ -255,7 +256,7 @@ impl Host {
         for step in self.plan(&sight).steps {
             let Step::PushClaim { account } = &step else { continue };
             let Some(entry) = section.accounts.get(account) else { continue };
-            if let Err(error) = claims::put_back(&self.effects, self.state_dir(), account, &entry.jwt) {
+            if let Err(error) = claims::put_back(&self.effects, &self.settings, account, &entry.jwt) {
                 tracing::warn!(error = host_state::chain(&error), "an account was not put back");
             }
         }
@@ -266,7 +267,7 @@ impl Host {
     }
 
     fn logs(&self) -> [std::path::PathBuf; 2] {
-        [layout::LOG_FILE, process::OUTPUT_FILE].map(|name| self.state_dir().join(name))
+        [layout::LOG_FILE, layout::OUTPUT_FILE].map(|name| self.state_dir().join(name))
     }
 
     /// Why the gate stayed shut, with what the server complained about meanwhile.

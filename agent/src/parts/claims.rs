@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 
 use host_state::layout;
 use host_state::observed::ClaimsObserved;
@@ -14,7 +13,7 @@ use identity::AccountPublicKey;
 
 use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
-use crate::roles::{LocalServer, ServerView};
+use crate::roles::{AgentSettings, LocalServer, ServerView};
 
 /// Why an account's JWT did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +85,22 @@ pub async fn push(
 ///
 /// # Errors
 /// [`FileError`]; also when `account` is no account's key.
-pub fn put_back(effects: &Effects, state_dir: &Path, account: &str, jwt: &str) -> Result<(), FileError> {
-    let path = state_dir.join(layout::RESOLVER).join(format!("{account}.jwt"));
+pub fn put_back(
+    effects: &Effects,
+    settings: &AgentSettings,
+    account: &str,
+    jwt: &str,
+) -> Result<(), FileError> {
+    let path = settings.state_dir.join(layout::RESOLVER).join(format!("{account}.jwt"));
     if let Err(error) = account.parse::<AccountPublicKey>() {
         return Err(FileError::Write { path, source: io::Error::other(error) });
     }
-    files::write_atomic(effects, Effect::PutBackClaim, &path, jwt.as_bytes(), layout::PUBLIC_MODE)
+    let (effect, mode) = (Effect::PutBackClaim, layout::PUBLIC_MODE);
+    match settings.place.service_user() {
+        None => files::write_atomic(effects, effect, &path, jwt.as_bytes(), mode),
+        // The server has to be able to write it again itself, and the directory is its own.
+        Some(owner) => files::write_for(effects, effect, &path, jwt.as_bytes(), mode, owner),
+    }
 }
 
 #[cfg(test)]
@@ -103,11 +112,13 @@ mod tests {
     #[test]
     fn a_jwt_is_put_back_where_the_server_reads_it_and_nowhere_else() {
         let state = tempfile::tempdir().unwrap();
-        std::fs::create_dir(state.path().join(layout::RESOLVER)).unwrap();
-        put_back(&Effects::default(), state.path(), ACCOUNT, "a.b.c").unwrap();
+        std::fs::create_dir_all(state.path().join(layout::RESOLVER)).unwrap();
+        let listen = "127.0.0.1:1".parse().unwrap();
+        let settings = AgentSettings::of_process(state.path().to_owned(), listen, None);
+        put_back(&Effects::default(), &settings, ACCOUNT, "a.b.c").unwrap();
         let path = state.path().join(layout::RESOLVER).join(format!("{ACCOUNT}.jwt"));
         assert_eq!(std::fs::read(path).unwrap(), b"a.b.c");
-        assert!(put_back(&Effects::default(), state.path(), "../ledger/claims", "a.b.c").is_err());
+        assert!(put_back(&Effects::default(), &settings, "../../ledger/claims", "a.b.c").is_err());
         assert!(!state.path().join("ledger").exists());
     }
 }

@@ -47,6 +47,10 @@ effects! {
     LockState: Entry = "lock-state",
     /// A directory of the state directory is made where it is missing.
     MakeDirectory: Entry = "make-directory",
+    /// A directory of the state directory is given to the user of nats-server.
+    SetOwner: Entry = "set-owner",
+    /// The permission bits of a directory that nats-server shares.
+    SetMode: Entry = "set-mode",
     /// `host-secret.json`, once.
     WriteHostSecret: File = "write-host-secret",
     /// `claim.json`.
@@ -79,6 +83,8 @@ effects! {
     CreateStore: Entry = "create-store",
     /// The store directory's permission bits.
     SetStoreMode: Entry = "set-store-mode",
+    /// The store directory is given to the user of nats-server.
+    SetStoreOwner: Entry = "set-store-owner",
     /// The store's identity file.
     WriteStoreMark: File = "write-store-mark",
     /// A nats-server binary is copied into the state directory.
@@ -112,7 +118,7 @@ effects! {
 }
 
 /// Effects that are met only on a host with systemd ([`crate::roles::Place::Host`]): no agent in one process gets there.
-pub const OF_HOSTS: &[Effect] = &[];
+pub const OF_HOSTS: &[Effect] = &[Effect::SetOwner, Effect::SetMode, Effect::SetStoreOwner];
 
 /// How an effect is carried out, and so at which moments it can be struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

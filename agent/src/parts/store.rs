@@ -15,6 +15,7 @@ use host_state::observed::{StoreFile, StoreMark, StoreObserved};
 
 use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects};
+use crate::roles::ServiceUser;
 
 /// Largest identity file that is read.
 const MARK_LIMIT: u64 = 64 * 1024;
@@ -46,6 +47,17 @@ pub enum PrepareError {
         #[source]
         source: io::Error,
     },
+    /// Its owner.
+    #[error("cannot give the store directory `{path}` to user {uid}")]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// The user that nats-server runs as.
+        uid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Its identity file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -66,9 +78,12 @@ pub fn observe(spec: &StoreSpec) -> StoreObserved {
         Err(error) => return unreadable(error),
         Ok(data) => data,
     };
+    let data_uid = std::fs::metadata(directory.join(layout::STORE_DATA)).map(|metadata| metadata.uid()).ok();
     StoreObserved::Present {
         mode: metadata.permissions().mode() & 0o7777,
         uid: metadata.uid(),
+        gid: metadata.gid(),
+        data_uid,
         device: metadata.dev(),
         inode: metadata.ino(),
         identity: mark(directory),
@@ -89,14 +104,20 @@ pub struct Mark {
     pub formed: bool,
 }
 
-/// Makes the directory where there is none, sets its mode and writes its identity file.
+/// Makes the directory where there is none, sets its mode and writes its identity file. With an `owner` it becomes that
+/// user's; what lies in it stays whose it is.
 ///
 /// Only to be called when nothing speaks against the store. Afterwards the identity file is durable. May be
 /// repeated. A crash half-way leaves a directory without identity file, which is prepared again while it is empty.
 ///
 /// # Errors
 /// [`PrepareError`].
-pub fn prepare(effects: &Effects, spec: &StoreSpec, mark: &Mark) -> Result<(), PrepareError> {
+pub fn prepare(
+    effects: &Effects,
+    spec: &StoreSpec,
+    mark: &Mark,
+    owner: Option<ServiceUser>,
+) -> Result<(), PrepareError> {
     let StoreSpec { directory, mode, identity } = spec;
     let path = PathBuf::from(directory);
     if !path.exists() {
@@ -105,6 +126,12 @@ pub fn prepare(effects: &Effects, spec: &StoreSpec, mark: &Mark) -> Result<(), P
         }
         files::add_directory(effects, Effect::CreateStore, &path, *mode)
             .map_err(|source| PrepareError::Create { path: path.clone(), source })?;
+    }
+    if let Some(owner) = owner {
+        let set_owner = |source| PrepareError::Owner { path: path.clone(), uid: owner.uid, source };
+        if files::owner_of(&path).map_err(set_owner)? != owner {
+            files::set_owner(effects, Effect::SetStoreOwner, &path, owner).map_err(set_owner)?;
+        }
     }
     let set_mode = |source| PrepareError::Mode { path: path.clone(), source };
     if files::mode_of(&path).map_err(set_mode)? != *mode {
@@ -202,10 +229,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let spec = spec(&directory.path().join("store"));
         assert_eq!(observe(&spec), StoreObserved::Missing);
-        prepare(&Effects::default(), &spec, &mark_of(false)).unwrap();
+        prepare(&Effects::default(), &spec, &mark_of(false), None).unwrap();
         let data = directory.path().join("store/jetstream/x/streams/S/obs/C");
         std::fs::create_dir_all(&data).unwrap();
-        prepare(&Effects::default(), &spec, &mark_of(true)).unwrap();
+        prepare(&Effects::default(), &spec, &mark_of(true), None).unwrap();
         let StoreObserved::Present { mode, identity: StoreMark::Found(file), has_data, accounts, .. } =
             observe(&spec)
         else {
@@ -228,11 +255,11 @@ mod tests {
             StoreObserved::Present { identity_mode, .. } => identity_mode,
             other => panic!("{other:?}"),
         };
-        prepare(&Effects::default(), &spec, &mark_of(true)).unwrap();
+        prepare(&Effects::default(), &spec, &mark_of(true), None).unwrap();
         let file = directory.path().join("store").join(layout::STORE_IDENTITY_FILE);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(mode(), Some(0o666));
-        prepare(&Effects::default(), &spec, &mark_of(true)).unwrap();
+        prepare(&Effects::default(), &spec, &mark_of(true), None).unwrap();
         assert_eq!(mode(), Some(layout::PUBLIC_MODE));
     }
 
@@ -240,7 +267,7 @@ mod tests {
     fn a_missing_mount_point_is_not_made() {
         let directory = tempfile::tempdir().unwrap();
         let spec = spec(&directory.path().join("disk/store"));
-        let error = prepare(&Effects::default(), &spec, &mark_of(false)).unwrap_err().to_string();
+        let error = prepare(&Effects::default(), &spec, &mark_of(false), None).unwrap_err().to_string();
         assert!(error.contains("disk` does not exist, so a disk may not be mounted"), "{error}");
         assert!(!directory.path().join("disk").exists());
     }

@@ -35,7 +35,7 @@ async fn accounts_reach_the_resolver_and_an_older_section_is_not_taken() {
         report.findings
     );
     let account = section(&rig, &[("orders", now)]).accounts.into_keys().next().unwrap();
-    let kept = std::fs::read_dir(rig.state().join("resolver")).unwrap();
+    let kept = std::fs::read_dir(rig.state().join(host_state::layout::RESOLVER)).unwrap();
     let names: Vec<String> =
         kept.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert!(names.iter().any(|name| name.contains(&account)), "{names:?}");

@@ -78,7 +78,7 @@ impl Server {
             "cluster": { "name": "east", "host": address, "port": 5222, "routes": routes, "tls": tls },
             "operator": trust.operator_jwt.as_str(),
             "system_account": trust.system_account.as_str(),
-            "resolver": { "type": "full", "dir": "resolver", "allow_delete": true, "interval": "2m", "limit": 1000 },
+            "resolver": { "type": "full", "dir": "server/resolver", "allow_delete": true, "interval": "2m", "limit": 1000 },
             "resolver_preload": BTreeMap::from([
                 (trust.system_account.as_str(), trust.system_account_jwt.as_str()),
                 (trust.probe_account.as_str(), trust.probe_account_jwt.as_str()),

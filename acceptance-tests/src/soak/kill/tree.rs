@@ -60,7 +60,7 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
 fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
     for path in fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let is_servers = name == layout::LOG_FILE || name.contains("stand-in");
+        let is_servers = path.ends_with(layout::LOG_FILE) || name.contains("stand-in");
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         if is_servers {
             continue;

@@ -127,6 +127,7 @@ impl Model {
             lineage: self.lineage.clone(),
             formed: self.lineage.is_some(),
             store_id: self.lineage.is_some().then(|| STORE.to_owned()),
+            owner: None,
         };
         let gateway = body::<GatewaySection>(sections)?;
         let claims = body::<ClaimsSection>(sections)?;
@@ -163,6 +164,8 @@ impl Model {
             store: StoreObserved::Present {
                 mode: desired.store.mode,
                 uid: 0,
+                gid: 0,
+                data_uid: None,
                 device: 1,
                 inode: 1,
                 identity: if self.lineage.is_some() { StoreMark::Found(file) } else { StoreMark::Missing },

@@ -1,7 +1,7 @@
 //! The store directory: what is missing is marked, what could be somebody else's stops the start.
 
 use super::{Difference, StoreDanger, StoreUnmarked};
-use crate::desired::{Desired, Run};
+use crate::desired::{Desired, Owner, Run};
 use crate::document::StoreIdentity;
 use crate::layout;
 use crate::observed::{StoreFile, StoreMark, StoreObserved};
@@ -25,7 +25,9 @@ pub(super) fn store(desired: &Desired, observed: &StoreObserved) -> Vec<Differen
             identity_mode,
             has_data,
             accounts,
-            uid: _,
+            uid,
+            gid,
+            data_uid,
             device: _,
             inode: _,
         } => {
@@ -37,18 +39,32 @@ pub(super) fn store(desired: &Desired, observed: &StoreObserved) -> Vec<Differen
                     readable_otherwise.then_some(Difference::StoreUnmarked(StoreUnmarked::OtherMode))
                 }),
             });
+            let mark = match mark {
+                Some(Difference::StoreDanger(_)) => mark,
+                other => data_owner(desired, *data_uid).or(other),
+            };
             // Nothing is changed on a store that may be another's, not even its mode.
             let is_ours = !matches!(mark, Some(Difference::StoreDanger(_)));
             let mode_differs = is_ours && *mode != desired.store.mode;
             let mode =
                 mode_differs.then_some(Difference::StoreMode { desired: desired.store.mode, found: *mode });
-            mark.into_iter().chain(mode).collect()
+            let found = Owner { uid: *uid, gid: *gid };
+            let owner = desired.owner.filter(|wanted| is_ours && *wanted != found);
+            let owner = owner.map(|desired| Difference::StoreOwner { desired, found });
+            mark.into_iter().chain(mode).chain(owner).collect()
         }
     }
 }
 
 fn danger(danger: StoreDanger) -> Difference {
     Difference::StoreDanger(danger)
+}
+
+/// A disk of another host, where the same user has another number.
+fn data_owner(desired: &Desired, found: Option<u32>) -> Option<Difference> {
+    let (wanted, found) = (desired.owner?.uid, found?);
+    let directory = desired.store.directory.clone();
+    (wanted != found).then(|| danger(StoreDanger::DataOwner { directory, desired: wanted, found }))
 }
 
 /// nats-server keeps the meta group under the system account's directory, so data without it is another system's.

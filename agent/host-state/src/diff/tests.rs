@@ -56,6 +56,18 @@ fn drift_names_setting_found_and_desired_and_findings_their_problem() {
             Difference::StoreUnmarked(StoreUnmarked::OtherMode),
             "store `nats-agent-store.json` is `of other permission bits`, should be `this host's`",
         ),
+        (
+            Difference::StoreOwner { desired: Owner { uid: 990, gid: 990 }, found: Owner { uid: 0, gid: 0 } },
+            "store `owner` is `user 0, group 0`, should be `user 990, group 990`",
+        ),
+        (
+            Difference::StoreDanger(StoreDanger::DataOwner {
+                directory: "/data/jetstream".to_owned(),
+                desired: 990,
+                found: 1001,
+            }),
+            "[store] the data in `/data/jetstream` belongs to user 1001, nats-server runs as user 990",
+        ),
         (Difference::ProcessRunning { pid: 7 }, "process is `running (pid 7)`, should be `held`"),
         (claim(ClaimProblem::Missing), "claims `orders` is missing, should be `known to the server`"),
         (claim(ClaimProblem::Alive), "claims `orders` is `alive`, should be `deleted`"),

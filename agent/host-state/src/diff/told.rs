@@ -72,6 +72,9 @@ impl Difference {
             Difference::StoreMode { desired, found } => {
                 Ok(one("store", Some("mode"), Some(&mode(*desired)), Some(&mode(*found))))
             }
+            Difference::StoreOwner { desired, found } => {
+                Ok(one("store", Some("owner"), Some(&desired.to_string()), Some(&found.to_string())))
+            }
             Difference::StoreDanger(danger) => Err(store(danger)),
             Difference::BinaryToInstall { desired, found } => {
                 Ok(one("binary", None, Some(desired), found.as_deref()))
@@ -182,6 +185,10 @@ fn store(danger: &StoreDanger) -> Finding {
                 found.first().map_or("", String::as_str)
             ),
             "mount this host's disk, or name another `store_dir`; nothing is started on it and nothing deleted",
+        ),
+        StoreDanger::DataOwner { directory, desired, found } => (
+            format!("the data in `{directory}` belongs to user {found}, nats-server runs as user {desired}"),
+            "give it to that user with `chown -R`, then apply again; an agent changes no file of a store",
         ),
         StoreDanger::Lineage { desired, found } => (
             format!("the store belongs to meta group `{found}`, the release is into `{desired}`"),

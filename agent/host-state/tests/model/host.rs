@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_state::desired::{DesiredClaim, DesiredFile, Run};
+use host_state::desired::{DesiredClaim, DesiredFile, Owner, Run};
 use host_state::document::{BinarySource, Release, ServerBinary, StoreIdentity, StoreSpec};
 use host_state::layout::{CERT_FILE, CONFIG_FILE, KEY_FILE};
 use host_state::observed::{
@@ -112,25 +112,30 @@ fn desired() -> impl Strategy<Value = Desired> {
         0..3,
     );
     let store = proptest::option::of(Just("s1".to_owned()));
-    let facts = (lineage(), any::<bool>(), store, proptest::option::of(Just(NOT_AFTER.to_owned())));
+    let owner = proptest::option::of(Just(Owner { uid: 1, gid: 1 }));
+    let leaf = proptest::option::of(Just(NOT_AFTER.to_owned()));
+    let facts = (lineage(), any::<bool>(), store, leaf, owner);
     (configs(), proptest::option::of(configs()), lineage(), source, claims, facts).prop_map(
-        |(config, rendered, release, source, claims, (lineage, formed, store_id, leaf_not_after))| Desired {
-            config,
-            server: ServerBinary { version: "2.15.1".to_owned(), source },
-            store: StoreSpec { directory: "/data".to_owned(), mode: 0o700, identity: identity("east") },
-            run: release.map_or(Run::Held, |meta_lineage| {
-                Run::Released(Release { meta_lineage, members: BTreeSet::from(["east-1".to_owned()]) })
-            }),
-            files: rendered.as_ref().map(rendition).unwrap_or_default(),
-            leaf_not_after: leaf_not_after.filter(|_| rendered.is_some()),
-            rendered,
-            claims: claims
-                .into_iter()
-                .map(|(key, (at, dead))| (key.clone(), claim(&key, at, dead)))
-                .collect(),
-            formed: formed && lineage.is_some(),
-            lineage,
-            store_id,
+        |(config, rendered, release, source, claims, (lineage, formed, store_id, leaf_not_after, owner))| {
+            Desired {
+                config,
+                server: ServerBinary { version: "2.15.1".to_owned(), source },
+                store: StoreSpec { directory: "/data".to_owned(), mode: 0o700, identity: identity("east") },
+                run: release.map_or(Run::Held, |meta_lineage| {
+                    Run::Released(Release { meta_lineage, members: BTreeSet::from(["east-1".to_owned()]) })
+                }),
+                files: rendered.as_ref().map(rendition).unwrap_or_default(),
+                leaf_not_after: leaf_not_after.filter(|_| rendered.is_some()),
+                rendered,
+                claims: claims
+                    .into_iter()
+                    .map(|(key, (at, dead))| (key.clone(), claim(&key, at, dead)))
+                    .collect(),
+                formed: formed && lineage.is_some(),
+                lineage,
+                store_id,
+                owner,
+            }
         },
     )
 }
@@ -209,15 +214,16 @@ fn store() -> impl Strategy<Value = StoreObserved> {
         4 => Just(Vec::new()), 2 => Just(vec!["ASYS".to_owned(), "A1".to_owned()]), 1 => Just(vec!["AOTHER".to_owned()])
     ];
     let mode = prop_oneof![3 => Just(0o700), 1 => Just(0o755)];
+    let owners = prop_oneof![4 => Just((1, Some(1))), 1 => Just((0, Some(1))), 1 => Just((1, Some(0)))];
     let mark_mode = prop_oneof![3 => Just(0o644), 1 => Just(0o666)];
     prop_oneof![
         1 => Just(StoreObserved::Missing),
         1 => Just(StoreObserved::Unreadable { reason: unseen() }),
-        8 => (mode, mark, mark_mode, any::<bool>(), accounts).prop_map(|(mode, identity, mark_mode, data, accounts)| {
+        8 => (mode, mark, mark_mode, owners, any::<bool>(), accounts).prop_map(|(mode, identity, mark_mode, (uid, data_uid), data, accounts)| {
             let has_data = data || !accounts.is_empty();
             let identity_mode = (identity != StoreMark::Missing).then_some(mark_mode);
             StoreObserved::Present {
-                mode, uid: 1, device: 1, inode: 1, identity, identity_mode, has_data, accounts,
+                mode, uid, gid: 1, data_uid: data_uid.filter(|_| has_data), device: 1, inode: 1, identity, identity_mode, has_data, accounts,
             }
         }),
     ]

@@ -66,12 +66,16 @@ fn prepare_store(host: &mut Host) {
         Run::Released(release) => Some(release.meta_lineage.clone()),
         Run::Held => host.desired.lineage.clone(),
     };
-    let (has_data, accounts, store) = match &host.observed.store {
-        StoreObserved::Present { has_data, accounts, identity: StoreMark::Found(file), .. } => {
-            (*has_data, accounts.clone(), file.store.clone())
+    let (has_data, data_uid, accounts, store) = match &host.observed.store {
+        StoreObserved::Present { has_data, data_uid, accounts, identity: StoreMark::Found(file), .. } => {
+            (*has_data, *data_uid, accounts.clone(), file.store.clone())
         }
-        StoreObserved::Present { has_data, accounts, .. } => (*has_data, accounts.clone(), "s1".to_owned()),
-        StoreObserved::Missing | StoreObserved::Unreadable { .. } => (false, Vec::new(), "s1".to_owned()),
+        StoreObserved::Present { has_data, data_uid, accounts, .. } => {
+            (*has_data, *data_uid, accounts.clone(), "s1".to_owned())
+        }
+        StoreObserved::Missing | StoreObserved::Unreadable { .. } => {
+            (false, None, Vec::new(), "s1".to_owned())
+        }
     };
     let store = host.desired.store_id.clone().unwrap_or(store);
     host.desired.store_id = Some(store.clone());
@@ -80,7 +84,9 @@ fn prepare_store(host: &mut Host) {
     let file = StoreFile { store, identity, meta_lineage: wanted, formed: host.desired.formed };
     host.observed.store = StoreObserved::Present {
         mode: host.desired.store.mode,
-        uid: 1,
+        uid: host.desired.owner.map_or(1, |owner| owner.uid),
+        gid: host.desired.owner.map_or(1, |owner| owner.gid),
+        data_uid,
         device: 1,
         inode: 1,
         identity: StoreMark::Found(file),

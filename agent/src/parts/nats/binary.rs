@@ -61,6 +61,7 @@ struct Seen {
 pub struct Binaries {
     state_dir: PathBuf,
     named_at_start: Option<PathBuf>,
+    directory_mode: u32,
     effects: Effects,
     seen: Mutex<Option<Seen>>,
 }
@@ -69,7 +70,14 @@ impl Binaries {
     /// Binaries below `state_dir`; `named_at_start` is the one that [`BinarySource::Agent`] means.
     #[must_use]
     pub fn new(state_dir: PathBuf, named_at_start: Option<PathBuf>, effects: Effects) -> Binaries {
-        Binaries { state_dir, named_at_start, effects, seen: Mutex::new(None) }
+        let directory_mode = layout::DIRECTORY_MODE;
+        Binaries { state_dir, named_at_start, directory_mode, effects, seen: Mutex::new(None) }
+    }
+
+    /// The same, with directories of these permission bits.
+    #[must_use]
+    pub fn with_directory_mode(self, directory_mode: u32) -> Binaries {
+        Binaries { directory_mode, ..self }
     }
 
     /// Where the binary lies that `server` asks for.
@@ -138,9 +146,9 @@ impl Binaries {
             return Err(InstallError::Checksum { path: from, wanted: wanted.clone(), found });
         }
         let to = self.path(server);
-        files::make_directory(&self.effects, &self.state_dir.join(layout::BINARIES), layout::DIRECTORY_MODE)?;
+        files::make_directory(&self.effects, &self.state_dir.join(layout::BINARIES), self.directory_mode)?;
         if let Some(directory) = to.parent() {
-            files::make_directory(&self.effects, directory, layout::DIRECTORY_MODE)?;
+            files::make_directory(&self.effects, directory, self.directory_mode)?;
         }
         files::write_atomic(&self.effects, Effect::InstallBinary, &to, &bytes, 0o755)?;
         Ok(())

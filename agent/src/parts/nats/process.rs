@@ -15,12 +15,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::proc_files::{self, ProcessFacts};
-use crate::applier::files;
+use crate::applier::files::{self, FileError};
 use crate::applier::ledger::{Kept, read_checked, write_checked};
 use crate::parts::effects::{Effect, Effects, Moment};
-
-/// Where nats-server's standard output and error go; its log proper is [`layout::LOG_FILE`].
-pub const OUTPUT_FILE: &str = "nats-server.out";
 
 /// How often an adopted process is looked at.
 const ADOPTED_POLL: Duration = Duration::from_millis(100);
@@ -44,6 +41,9 @@ struct ChildRecord {
 /// Why nats-server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The directory that it writes in.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file for its output.
     #[error("cannot open `{path}` for the output of nats-server")]
     Output {
@@ -91,7 +91,8 @@ pub struct ServerProcess {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub fn start(effects: &Effects, binary: &Path, state_dir: &Path) -> Result<ServerProcess, StartError> {
-    let output_path = state_dir.join(OUTPUT_FILE);
+    files::make_directory(effects, &state_dir.join(layout::SERVER), layout::DIRECTORY_MODE)?;
+    let output_path = state_dir.join(layout::OUTPUT_FILE);
     let output = |source| StartError::Output { path: output_path.clone(), source };
     let out = files::open_output(effects, &output_path).map_err(output)?;
     let err = out.try_clone().map_err(output)?;
