@@ -21,7 +21,7 @@ resource "nats_authority" "acme" {
 ephemeral "nats_host_enrollment" "host" {
   for_each  = var.hosts
   authority = nats_authority.acme.trust
-  host      = each.key
+  name      = each.key
 }
 
 resource "terraform_data" "enrolled" {

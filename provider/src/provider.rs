@@ -23,6 +23,7 @@ use crate::resources::authority::AuthorityResource;
 use crate::resources::cluster::ClusterResource;
 use crate::resources::gated::Gated;
 use crate::resources::gateway::GatewayResource;
+use crate::resources::host_enrollment::HostEnrollmentResource;
 use crate::resources::reading::Reading;
 use crate::resources::stream::StreamResource;
 use crate::resources::user::UserResource;
@@ -127,8 +128,9 @@ impl Provider for NatsProvider {
 
     fn resources(&self) -> Vec<Arc<dyn Resource>> {
         let sessions = &self.sessions;
-        let resources: [Arc<dyn Resource>; 6] = [
+        let resources: [Arc<dyn Resource>; 7] = [
             Arc::new(AuthorityResource::new(sessions.clone())),
+            Arc::new(HostEnrollmentResource::new(sessions.clone())),
             Arc::new(ClusterResource::new(sessions.clone(), Arc::clone(&self.claims))),
             Arc::new(GatewayResource::new(sessions.clone())),
             Arc::new(AccountResource::new(Arc::clone(&self.claims), Arc::clone(&self.jetstream))),

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod cluster;
 pub mod gated;
 pub mod gateway;
+pub mod host_enrollment;
 mod left;
 pub mod meaning;
 pub mod members;

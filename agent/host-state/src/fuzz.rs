@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::document::{ClaimsSection, ClusterSection, ContentHash, GatewaySection, Section, canonical};
 use crate::lease::Lease;
 use crate::report::{ApplyEvent, Report};
-use crate::{Plan, SectionKind, SignedSection};
+use crate::{DownloadUrl, Plan, SectionKind, SignedSection};
 
 /// A name, a body that must neither panic nor hold much more memory than its input, and inputs that it takes.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
@@ -26,6 +26,9 @@ pub const TARGETS: &[Target] = &[
             json!({ "name": "orders", "jwt": "a.b.c", "issued_at": 1, "tombstone": false, "declared": null });
         vec![json!({ "accounts": { "A": entry } }).to_string().into_bytes()]
     }),
+    ("download_url", download_url, || {
+        vec![b"https://example.com/nats-server-v2.15.1-linux-amd64.tar.gz".to_vec()]
+    }),
     ("agent_answers", answers, || {
         vec![
             json!({ "started": { "step": "x" } }).to_string().into_bytes(),
@@ -33,6 +36,13 @@ pub const TARGETS: &[Target] = &[
         ]
     }),
 ];
+
+fn download_url(bytes: &[u8]) {
+    let Some(url) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<DownloadUrl>().ok()) else {
+        return;
+    };
+    assert!(url.path().starts_with('/'));
+}
 
 /// A section whose header fits its body, unsigned.
 fn section(kind: SectionKind, body: &str) -> String {

@@ -24,6 +24,7 @@ mod configuration;
 pub mod desired;
 pub mod diff;
 pub mod document;
+mod download_url;
 pub mod drift;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -38,6 +39,7 @@ pub use chain::chain;
 pub use desired::Desired;
 pub use diff::{Difference, diff};
 pub use document::{SectionHeader, SectionKind, SignedSection};
+pub use download_url::{DownloadUrl, DownloadUrlError, MAX_URL_LEN};
 pub use drift::{Drift, Finding, drift};
 pub use observed::Observed;
 pub use plan::{Plan, Step, plan};

@@ -1,7 +1,7 @@
 ephemeral "nats_host_enrollment" "host" {
   for_each  = local.hosts
   authority = nats_authority.acme.trust
-  host      = each.key
+  name      = each.key
 }
 
 # Any way onto the host will do; the text is in no state and no plan.

@@ -45,7 +45,7 @@ impl EphemeralResource for HostEnrollment {
                     .description("The `trust` of the `nats_authority` that will claim the host."),
             )
             .attribute(
-                Attribute::string("host")
+                Attribute::string("name")
                     .required()
                     .description("Name of the host: the key it has in the `nodes` of its `nats_cluster`."),
             )
@@ -70,7 +70,7 @@ impl EphemeralResource for HostEnrollment {
 
     async fn validate(&self, config: &Value) -> Diagnostics {
         let mut reading = Reading::new();
-        reading.text::<HostName>(config.attr("host"), &Path::root("host"));
+        reading.text::<HostName>(config.attr("name"), &Path::root("name"));
         reading.number::<u32>(config.attr("generation"), &Path::root("generation"), 1..=MAX_GENERATION);
         reading.into_problems()
     }
@@ -79,7 +79,7 @@ impl EphemeralResource for HostEnrollment {
         let config = request.config;
         let mut reading = Reading::new();
         let trust = read_trust(config.attr("authority"), &Path::root("authority"), &mut reading);
-        let host = reading.text::<HostName>(config.attr("host"), &Path::root("host"));
+        let host = reading.text::<HostName>(config.attr("name"), &Path::root("name"));
         let generation =
             reading.number::<u32>(config.attr("generation"), &Path::root("generation"), 1..=MAX_GENERATION);
         let (true, Some(trust), Some(host)) = (reading.is_whole(), trust, host) else {
@@ -87,7 +87,7 @@ impl EphemeralResource for HostEnrollment {
             if !problems.has_errors() {
                 problems.error(
                     "The enrolment is not wholly known",
-                    "`authority` and `host` must be known when it is opened.",
+                    "`authority` and `name` must be known when it is opened.",
                 );
             }
             return Err(problems.into());

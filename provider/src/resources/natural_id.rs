@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use identity::{AccountName, AuthorityName, UserName};
+use identity::{AccountName, AuthorityName, HostName, UserName};
+
+use super::trust::MAX_GENERATION;
 
 /// Why a text is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,17 @@ pub struct StreamId {
     pub account: AccountId,
     /// Stream name.
     pub stream: String,
+}
+
+/// A `nats_host_enrollment`: `<authority>/<name>/<generation>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EnrollmentId {
+    /// The authority that claims the host.
+    pub authority: AuthorityName,
+    /// Host name.
+    pub host: HostName,
+    /// Which enrolment of the host, from 1.
+    pub generation: u32,
 }
 
 /// Longest stream name. Source: nats-server 2.15.1 server/jetstream_api.go `JSMaxNameLen`.
@@ -146,6 +159,23 @@ impl FromStr for StreamId {
     }
 }
 
+impl FromStr for EnrollmentId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (what, form) = ("enrolment", "<authority>/<name>/<generation>");
+        let [authority, host, generation] = parts(text, what, form)?;
+        let number =
+            generation.parse().ok().filter(|number: &u32| (1..=MAX_GENERATION).contains(&(*number).into()));
+        let wrong = || IdError { found: text.to_owned(), what, form, source: None };
+        Ok(EnrollmentId {
+            authority: part(authority, text, what, form)?,
+            host: part(host, text, what, form)?,
+            generation: number.ok_or_else(wrong)?,
+        })
+    }
+}
+
 impl fmt::Display for SystemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.authority, self.name)
@@ -167,6 +197,12 @@ impl fmt::Display for UserId {
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.account, self.stream)
+    }
+}
+
+impl fmt::Display for EnrollmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.authority, self.host, self.generation)
     }
 }
 
