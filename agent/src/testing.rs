@@ -279,7 +279,12 @@ impl Author {
                 },
             },
             peers: BTreeMap::new(),
-            firewall: FirewallIntent { clients: Vec::new(), metrics: Vec::new() },
+            firewall: FirewallIntent {
+                clients: Vec::new(),
+                metrics: Vec::new(),
+                management: Vec::new(),
+                metrics_port: layout::METRICS_PORT,
+            },
             on_drift: OnDrift::Report,
             release: Some(Release {
                 meta_lineage: "a".repeat(32),

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::document::{ClaimsSection, ClusterSection, ContentHash, GatewaySection, Section, canonical};
+use crate::firewall::{self, FirewallRules, Networks, Table};
 use crate::lease::Lease;
 use crate::report::{ApplyEvent, Report};
 use crate::{DownloadUrl, Plan, SectionKind, SignedSection};
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("download_url", download_url, || {
         vec![b"https://example.com/nats-server-v2.15.1-linux-amd64.tar.gz".to_vec()]
     }),
+    ("firewall_listing", listing, || vec![firewall_listing().into_bytes()]),
     ("agent_answers", answers, || {
         vec![
             json!({ "started": { "step": "x" } }).to_string().into_bytes(),
@@ -42,6 +44,38 @@ fn download_url(bytes: &[u8]) {
         return;
     };
     assert!(url.path().starts_with('/'));
+}
+
+/// A listing with our table and a chain of somebody else.
+fn firewall_listing() -> String {
+    let mut listing = firewall::replace_commands(&Table::of(Some(&rules()), None));
+    let commands = listing["nftables"].as_array_mut().expect("a list of commands").split_off(2);
+    let mut objects: Vec<serde_json::Value> =
+        commands.into_iter().map(|command| command["add"].clone()).collect();
+    objects.push(
+        json!({ "chain": { "family": "ip", "table": "f", "name": "in", "type": "filter", "hook": "input",
+        "prio": 0, "policy": "drop" } }),
+    );
+    objects.push(json!({ "rule": { "family": "ip", "table": "f", "chain": "in", "expr": [
+        { "match": { "op": "==", "left": { "payload": { "protocol": "tcp", "field": "dport" } },
+            "right": { "set": [22, { "range": [80, 90] }] } } }, { "jump": { "target": "in" } }] } }));
+    json!({ "nftables": objects }).to_string()
+}
+
+fn rules() -> FirewallRules {
+    let from = Networks::of(["10.0.0.0/8", "fd00::/8"].iter().filter_map(|text| text.parse().ok()));
+    let rule = firewall::PortRule { port: 4222, from };
+    FirewallRules([(firewall::ManagedPort::Client, rule)].into())
+}
+
+/// What the kernel lists, in which anybody may have put anything.
+fn listing(bytes: &[u8]) {
+    let desired = Table::of(Some(&rules()), None);
+    if let Ok(found) = firewall::parse(bytes) {
+        assert!(firewall::compare(&desired, found.as_ref()).len() <= firewall::MAX_DIFFERENCES);
+    }
+    let _ = firewall::foreign::foreign_drops(bytes, &rules());
+    read::<FirewallRules>(bytes);
 }
 
 /// A section whose header fits its body, unsigned.

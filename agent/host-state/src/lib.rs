@@ -9,7 +9,7 @@
 //! observed  what the host is
 //! diff      the one place where desired and observed are compared
 //! plan      differences ordered into steps        drift   differences told to people
-//! report    what an agent answers
+//! report    what an agent answers            firewall  rules of managed ports, and the table they make
 //! ```
 //!
 //! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
@@ -26,6 +26,7 @@ pub mod diff;
 pub mod document;
 mod download_url;
 pub mod drift;
+pub mod firewall;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod layout;

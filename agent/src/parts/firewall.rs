@@ -19,9 +19,10 @@ pub fn observe() -> FirewallObserved {
 /// What a person has to know about it; nothing when no network was named and so nothing is to be kept out.
 #[must_use]
 pub fn finding(intent: &FirewallIntent, observed: FirewallObserved) -> Option<Finding> {
-    let FirewallIntent { clients, metrics } = intent;
+    let FirewallIntent { clients, metrics, management, metrics_port: _ } = intent;
+    let is_relied_on = ![clients, metrics, management].iter().all(|networks| networks.is_empty());
     match observed {
-        FirewallObserved::Off if clients.is_empty() && metrics.is_empty() => None,
+        FirewallObserved::Off if !is_relied_on => None,
         FirewallObserved::Off => Some(Finding {
             item: "firewall".to_owned(),
             problem: "the firewall is off: this agent runs as an ordinary user and changes no kernel rules"
@@ -37,7 +38,12 @@ mod tests {
 
     #[test]
     fn is_said_to_be_off_only_where_somebody_relies_on_it() {
-        let mut intent = FirewallIntent { clients: Vec::new(), metrics: Vec::new() };
+        let mut intent = FirewallIntent {
+            clients: Vec::new(),
+            metrics: Vec::new(),
+            management: Vec::new(),
+            metrics_port: 7777,
+        };
         assert_eq!(finding(&intent, observe()), None);
         intent.clients.push("10.0.0.0/8".parse().unwrap());
         assert!(finding(&intent, observe()).unwrap().problem.starts_with("the firewall is off"));

@@ -156,6 +156,8 @@ fn cluster(
             firewall: FirewallIntent {
                 clients: vec!["10.0.0.0/8".parse().expect("it is a network")],
                 metrics: Vec::new(),
+                management: Vec::new(),
+                metrics_port: 7777,
             },
             gateway: joined,
             rollout: Rollout { max_unavailable: 1, settle: NatsDuration::from_secs(10) },

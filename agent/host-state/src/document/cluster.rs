@@ -156,10 +156,14 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirewallIntent {
-    /// Networks of clients; empty: nobody was named.
+    /// Networks of clients; empty: nobody was named, and everybody may come.
     pub clients: Vec<IpNet>,
-    /// Networks that may scrape metrics.
+    /// Networks that may scrape metrics; empty: only the host itself.
     pub metrics: Vec<IpNet>,
+    /// Networks of operators, which alone may reach the agent, beside all peers; empty: everybody may.
+    pub management: Vec<IpNet>,
+    /// Port of the agent's metrics, 1 to 65535.
+    pub metrics_port: u16,
 }
 
 /// What the agent does about drift between applies.

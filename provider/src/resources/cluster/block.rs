@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::document::{BinarySource, FirewallIntent, OnDrift, Profile, ServerBinary};
+use host_state::firewall::Networks;
 use host_state::layout;
 use identity::HostName;
+use ipnet::IpNet;
 use nats_config::{LameDuck, Logging, NatsDuration, ServerLimits, Sha256Hex, SyncInterval};
 use tfplug::{Diagnostic, Path, Value};
 
@@ -71,10 +73,7 @@ fn read_cluster(block: &Value, reading: &mut Reading) -> Option<Cluster> {
         grace_period: duration(lame_duck, "grace_period", &lame_duck_path, LAME_DUCK_GRACE_PERIOD, reading),
     };
     let firewall = block.attr("firewall");
-    let firewall = FirewallIntent {
-        clients: reading.texts(firewall.attr("clients"), &root("firewall").attr("clients")),
-        metrics: reading.texts(firewall.attr("metrics"), &root("firewall").attr("metrics")),
-    };
+    let firewall = read_firewall(firewall, &root("firewall"), ports.metrics, reading);
     let gateway = reading.flag(block.attr("gateway"));
     let rollout = read_rollout(block.attr("rollout"), &root("rollout"), reading);
     let courses = [("report", OnDrift::Report), ("repair", OnDrift::Repair)];
@@ -231,6 +230,25 @@ fn ports(value: &Value, path: &Path, reading: &mut Reading) -> Ports {
         monitor: port("monitor", layout::MONITOR_PORT),
         metrics: port("metrics", layout::METRICS_PORT),
     }
+}
+
+/// Who may reach the ports. Metrics tell names and numbers of a system, so they are never open to the world.
+fn read_firewall(value: &Value, path: &Path, metrics_port: u16, reading: &mut Reading) -> FirewallIntent {
+    let mut networks = |name: &str| -> Vec<IpNet> { reading.texts(value.attr(name), &path.attr(name)) };
+    let intent = FirewallIntent {
+        clients: networks("clients"),
+        metrics: networks("metrics"),
+        management: networks("management"),
+        metrics_port,
+    };
+    let metrics = Networks::of(intent.metrics.iter().copied());
+    if metrics.is_all_v4() || metrics.is_all_v6() {
+        let why = "`metrics` holds every address there is, so everybody could read the metrics of this system. Name the \
+                   networks of whoever scrapes them, like `10.0.0.0/8`; without any only the host itself may.";
+        let problem = Diagnostic::error("Metrics are never open to the world", why);
+        reading.push(problem.at(path.attr("metrics")));
+    }
+    intent
 }
 
 fn jetstream(value: &Value, path: &Path, reading: &mut Reading) -> Option<JetStreamSpec> {

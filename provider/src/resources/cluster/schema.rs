@@ -262,8 +262,14 @@ fn firewall() -> Attribute {
     Attribute::object(
         "firewall",
         [
-            Attribute::list("clients", Type::String).description("Networks of clients, like `10.0.0.0/8`."),
-            Attribute::list("metrics", Type::String).description("Networks that may read metrics."),
+            Attribute::list("clients", Type::String)
+                .description("Networks of clients, like `10.0.0.0/8`. Without any, everybody may connect."),
+            Attribute::list("management", Type::String).description(
+                "Networks of operators: beside peers only they may reach the agents. Without any, everybody may try.",
+            ),
+            Attribute::list("metrics", Type::String).description(
+                "Networks that may read metrics, never the whole world. Without any, only the host itself may.",
+            ),
         ],
     )
     .description("Who may reach the ports; the peers of cluster and gateway are derived.")

@@ -55,7 +55,12 @@ pub(super) fn cluster(name: &str, block: u8) -> Cluster {
             duration: NatsDuration::from_secs(120),
             grace_period: NatsDuration::from_secs(10),
         },
-        firewall: FirewallIntent { clients: vec!["10.0.0.0/8".parse().unwrap()], metrics: Vec::new() },
+        firewall: FirewallIntent {
+            clients: vec!["10.0.0.0/8".parse().unwrap()],
+            metrics: Vec::new(),
+            management: Vec::new(),
+            metrics_port: 7777,
+        },
         gateway: true,
         rollout: Rollout { max_unavailable: 1, settle: NatsDuration::from_secs(10) },
         on_drift: OnDrift::Report,

@@ -1,0 +1,222 @@
+//! Properties of the rules, and what people are told of a table that others changed.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::foreign::foreign_drops;
+use super::*;
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    // Few bits vary, so that networks overlap, touch and hold what is asked about.
+    let v4 = prop_oneof![any::<u32>(), (0..64_u32).prop_map(|low| 0x0a00_0000 | low)];
+    let v6 = prop_oneof![any::<u128>(), (0..64_u128).prop_map(|low| (0xfd00_u128 << 112) | low)];
+    prop_oneof![
+        v4.prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))),
+        v6.prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
+    ]
+}
+
+fn network() -> impl Strategy<Value = IpNet> {
+    (address(), 0..=128_u8, any::<bool>()).prop_map(|(address, length, is_near)| match address {
+        IpAddr::V4(address) => {
+            let length = if is_near { 24 + length % 9 } else { length % 33 };
+            IpNet::V4(Ipv4Net::new_assert(address, length))
+        }
+        IpAddr::V6(address) => {
+            let length = if is_near { 120 + length % 9 } else { length };
+            IpNet::V6(Ipv6Net::new_assert(address, length))
+        }
+    })
+}
+
+fn rules() -> impl Strategy<Value = FirewallRules> {
+    let rule = (1..=8_u16, proptest::collection::vec(network(), 0..6));
+    let name = proptest::sample::select(ManagedPort::ALL);
+    proptest::collection::btree_map(name, rule, 0..7).prop_map(|rules| {
+        let rule = |(port, from)| PortRule { port, from: Networks::of(from) };
+        FirewallRules(rules.into_iter().map(|(name, pair)| (name, rule(pair))).collect())
+    })
+}
+
+/// What the kernel would list after `table` was loaded: with handles, and lives that have run down.
+fn listing(table: &Table) -> Value {
+    let commands = replace_commands(table);
+    let added = commands["nftables"].as_array().unwrap()[2..].iter().map(|command| command["add"].clone());
+    let numbered = added.enumerate().map(|(at, mut object)| {
+        let body = object.as_object_mut().unwrap().values_mut().next().unwrap();
+        body["handle"] = json!(at);
+        for element in body.get_mut("elem").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(element) = element.get_mut("elem") {
+                element["expires"] = json!(1);
+            }
+        }
+        object
+    });
+    let metainfo = json!({ "metainfo": { "version": "1.0.6" } });
+    let objects: Vec<Value> = [metainfo].into_iter().chain(numbered).collect();
+    json!({ "nftables": objects })
+}
+
+proptest! {
+    #[test]
+    fn a_set_holds_what_its_networks_hold_and_nothing_else(
+        networks in proptest::collection::vec(network(), 0..12),
+        asked in proptest::collection::vec(address(), 0..24),
+    ) {
+        let set = Networks::of(networks.clone());
+        let edges = networks.iter().flat_map(|network| [network.network(), network.broadcast()]);
+        for address in edges.chain(asked) {
+            let is_in = networks.iter().any(|network| network.contains(&address));
+            prop_assert_eq!(set.contains(address), is_in, "{}", address);
+        }
+        let parts: Vec<IpNet> = set.iter().collect();
+        for pair in parts.windows(2) {
+            prop_assert!(!pair[0].contains(&pair[1]) && pair[0].network() < pair[1].network()
+                || pair[0].max_prefix_len() < pair[1].max_prefix_len());
+        }
+        prop_assert_eq!(Networks::of(parts), set.clone());
+        prop_assert_eq!(serde_json::from_str::<Networks>(&canonical(&set)).unwrap(), set);
+    }
+
+    #[test]
+    fn a_packet_to_any_other_port_is_never_our_matter(rules in rules(), source in address(), port in any::<u16>()) {
+        let is_managed = rules.0.values().any(|rule| rule.port == port);
+        let verdict = rules.verdict(Packet { source, port, loopback: false });
+        prop_assert!(is_managed || verdict == Verdict::Accept);
+        prop_assert_eq!(rules.verdict(Packet { source, port, loopback: true }), Verdict::Accept);
+    }
+
+    #[test]
+    fn what_was_loaded_is_what_is_listed(confirmed in proptest::option::of(rules()), trial in proptest::option::of(rules())) {
+        let table = Table::of(confirmed.as_ref(), trial.as_ref().map(|rules| (rules, Duration::from_secs(60))));
+        let found = parse(listing(&table).to_string().as_bytes()).unwrap();
+        prop_assert_eq!(compare(&table, found.as_ref()), Vec::new());
+        // And any other rules are told apart.
+        let other = Table::of(trial.as_ref(), None);
+        let is_same = confirmed == trial;
+        prop_assert_eq!(compare(&Table::of(confirmed.as_ref(), None), Some(&other)).is_empty(), is_same);
+    }
+}
+
+fn sample() -> FirewallRules {
+    let from = |texts: &[&str]| Networks::of(texts.iter().map(|text| text.parse().unwrap()));
+    FirewallRules(BTreeMap::from([
+        (ManagedPort::Client, PortRule { port: 4222, from: from(&["10.0.0.0/8", "fd00::/8"]) }),
+        (ManagedPort::Monitor, PortRule { port: 8222, from: Networks::nobody() }),
+        (ManagedPort::Agent, PortRule { port: 8442, from: Networks::everyone() }),
+    ]))
+}
+
+/// `change` of the listing of the sample table, and what is told of it.
+fn told(change: impl FnOnce(&mut Vec<Value>)) -> Vec<String> {
+    let table = Table::of(Some(&sample()), None);
+    let mut listing = listing(&table);
+    change(listing["nftables"].as_array_mut().unwrap());
+    let found = parse(listing.to_string().as_bytes()).unwrap();
+    let text = |one: TableDifference| {
+        let side = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        format!("{}: {} -> {}", one.place, side(one.desired), side(one.found))
+    };
+    compare(&table, found.as_ref()).into_iter().map(text).collect()
+}
+
+fn rule(chain: &str, expressions: Value) -> Value {
+    json!({ "rule": { "family": "inet", "table": "nats_agent", "chain": chain, "handle": 99, "expr": expressions } })
+}
+
+#[test]
+fn each_change_by_others_is_told_by_its_place() {
+    assert_eq!(told(|_| ()), Vec::<String>::new());
+    assert_eq!(told(Vec::clear), ["table inet nats_agent: loaded -> -"]);
+    assert_eq!(
+        told(|objects| objects.push(rule("input", json!([{ "accept": null }])))),
+        ["chain input: - -> accept"]
+    );
+    assert_eq!(
+        told(|objects| objects.retain(|one| one["rule"]["comment"] != "client")),
+        [
+            "chain confirmed: ip saddr != @confirmed_client4 tcp dport 4222 drop comment \"client\" -> -",
+            "chain confirmed: ip6 saddr != @confirmed_client6 tcp dport 4222 drop comment \"client\" -> -",
+        ]
+    );
+    let edit = |objects: &mut Vec<Value>| {
+        let found = objects.iter_mut().find(|one| one["rule"]["comment"] == "client").unwrap();
+        found["rule"]["expr"][1]["match"]["right"] = json!(4223);
+    };
+    assert_eq!(
+        told(edit),
+        ["chain confirmed: ip saddr != @confirmed_client4 tcp dport 4222 drop comment \"client\" -> \
+          ip saddr != @confirmed_client4 tcp dport 4223 drop comment \"client\""]
+    );
+    let element = |objects: &mut Vec<Value>| {
+        let found = objects.iter_mut().find(|one| one["set"]["name"] == "confirmed_client4").unwrap();
+        found["set"]["elem"].as_array_mut().unwrap().push(json!({ "range": ["11.0.0.0", "11.0.0.3"] }));
+    };
+    assert_eq!(told(element), ["set confirmed_client4: - -> 11.0.0.0/30"]);
+    let policy = |objects: &mut Vec<Value>| {
+        let found = objects.iter_mut().find(|one| one["chain"]["name"] == "input").unwrap();
+        found["chain"]["policy"] = json!("drop");
+    };
+    assert_eq!(
+        told(policy),
+        ["chain input: type filter hook input priority -10 policy accept -> \
+          type filter hook input priority -10 policy drop"]
+    );
+    assert_eq!(told(|objects| objects[1]["table"]["flags"] = json!("inet")), ["table flags: - -> inet"]);
+    let map = json!({ "map": { "family": "inet", "table": "nats_agent", "name": "m" } });
+    assert_eq!(told(|objects| objects.push(map)), ["table: - -> map m"]);
+    let many = (0..100).map(|at| rule("input", json!([{ "mark": at }])));
+    assert_eq!(told(|objects| objects.extend(many)).len(), MAX_DIFFERENCES);
+}
+
+fn met(rules: Value, policy: &str) -> Vec<String> {
+    let mut objects =
+        vec![json!({ "chain": { "family": "inet", "table": "f", "name": "in", "type": "filter",
+        "hook": "input", "prio": 0, "policy": policy } })];
+    for expressions in rules.as_array().unwrap() {
+        objects
+            .push(json!({ "rule": { "family": "inet", "table": "f", "chain": "in", "expr": expressions } }));
+    }
+    let listing = json!({ "nftables": objects }).to_string();
+    let drops = foreign_drops(listing.as_bytes(), &sample()).unwrap();
+    let text = |drop: foreign::ForeignDrop| {
+        let ports: Vec<String> = drop.ports.keys().map(ToString::to_string).collect();
+        format!("{} {} {}: {} ({})", drop.family, drop.table, drop.chain, drop.what, ports.join(" "))
+    };
+    drops.into_iter().map(text).collect()
+}
+
+#[test]
+fn tables_of_others_that_drop_our_ports_are_named_and_no_others() {
+    let dport = |right: Value| json!({ "match": { "op": "==", "left": { "payload": { "protocol": "tcp", "field": "dport" } }, "right": right } });
+    let source = json!({ "match": { "op": "==", "left": { "payload": { "protocol": "ip", "field": "saddr" } },
+        "right": "192.0.2.7" } });
+    let state = |right: Value| json!({ "match": { "op": "in", "left": { "ct": { "key": "state" } }, "right": right } });
+    let (accept, drop) = (json!({ "accept": null }), json!({ "drop": null }));
+    let none: [&str; 0] = [];
+    // Monitoring is open to nobody, so nobody is kept from it.
+    assert_eq!(met(json!([]), "drop"), ["inet f in: policy drop (client agent)"]);
+    assert_eq!(met(json!([]), "accept"), none);
+    assert_eq!(
+        met(
+            json!([[state(json!(["established"])), accept], [dport(json!({ "set": [22, 8442] })), accept]]),
+            "drop"
+        ),
+        ["inet f in: policy drop (client)"]
+    );
+    assert_eq!(
+        met(json!([[dport(json!(4222)), drop], [accept]]), "drop"),
+        ["inet f in: tcp dport 4222 drop (client)"]
+    );
+    assert_eq!(met(json!([[source, drop]]), "accept"), none, "a banned address is nobody else's matter");
+    assert_eq!(
+        met(json!([[source, dport(json!({ "range": [4000, 5000] })), drop]]), "accept"),
+        ["inet f in: ip saddr 192.0.2.7 tcp dport {\"range\":[4000,5000]} drop (client)"]
+    );
+    assert_eq!(met(json!([[state(json!("invalid")), drop], [{ "xt": null }, drop]]), "accept"), none);
+    assert_eq!(met(json!([[accept], [drop]]), "drop"), none);
+}
