@@ -9,6 +9,7 @@ mod diff;
 mod enroll;
 mod log;
 mod output;
+mod preflight;
 mod remote;
 mod report;
 mod serve;
@@ -26,6 +27,8 @@ use clap::{Parser, Subcommand};
 const STATE_DIR: &str = "/var/lib/nats-agent";
 /// Exit code when something failed.
 const EXIT_FAILED: u8 = 1;
+/// Exit code of `preflight` when it refuses the host.
+const EXIT_REFUSED: u8 = 2;
 /// Exit code of `diff` when the host differs from what is desired.
 const EXIT_DRIFT: u8 = 2;
 /// Exit code when the command line is wrong. Source: sysexits.h `EX_USAGE`; clap's own 2 would read as drift.
@@ -33,9 +36,9 @@ const EXIT_USAGE: u8 = 64;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0   done; for `diff`: nothing differs
+  0   done; for `diff`: nothing differs; for `preflight`: nothing is refused
   1   failed, the reason is on standard error
-  2   `diff` found drift or findings
+  2   `diff` found drift or findings, `preflight` refuses the host
   64  the command line is wrong
 
 Examples:
@@ -64,6 +67,7 @@ enum Command {
     Enroll(enroll::Enroll),
     Status(status::Status),
     Diff(diff::Diff),
+    Preflight(preflight::Preflight),
     Creds(creds::Creds),
     Version(version::Version),
 }
@@ -88,6 +92,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Enroll(enroll) => enroll.run(),
         Command::Status(status) => status.run(),
         Command::Diff(diff) => diff.run(),
+        Command::Preflight(preflight) => preflight.run(),
         Command::Creds(creds) => creds.run(),
         Command::Version(version) => version.run(),
     };

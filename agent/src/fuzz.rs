@@ -10,6 +10,7 @@ use crate::applier::ledger::{HostFacts, Kept, SectionEntry, checked_text, parse_
 use crate::applier::{self, rendition::Manifest};
 use crate::front::{mesh, monitor, resolver, tunnel};
 use crate::parts::nats::{binary, log, proc_files};
+use crate::parts::preflight::{mountinfo, settings};
 use crate::parts::tls::Leaf;
 
 /// A name, a body that must neither panic nor hold much more memory than its input, and inputs that it takes.
@@ -69,6 +70,25 @@ pub const TARGETS: &[Target] = &[
     ("server_identity", server_identity, || vec![b"{\"name\":\"east-1\",\"id\":\"NA\"}".to_vec()]),
     ("server_refusal", server_refusal, || {
         vec![b"'Permissions Violation for Publish to \"orders.new\"'".to_vec()]
+    }),
+    ("mountinfo", read_mountinfo, || {
+        vec![
+            b"27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard\n41 27 0:51 / /a\\040b ro - nfs4 h:/x rw"
+                .to_vec(),
+        ]
+    }),
+    ("host_settings", host_settings, || {
+        vec![
+            b"Filename Type Size Used Priority\n/dev/sda2 partition 1024 0 -2".to_vec(),
+            b"Max open files            1024                 unlimited            files".to_vec(),
+            b"always [madvise] never".to_vec(),
+            b"32768\t60999".to_vec(),
+            b"4222,8000-9000".to_vec(),
+        ]
+    }),
+    ("kept_probe", plain::<host_state::preflight::Probe>, || {
+        let latency = json!({ "writes": 1, "cut_short": false, "p50_us": 1, "p99_us": 1, "p999_us": 1 });
+        vec![json!({ "taken_at": 1, "disk": "x", "latency": latency }).to_string().into_bytes()]
     }),
     ("process_words", process_words, || {
         let stat = format!(
@@ -141,6 +161,22 @@ fn server_identity(bytes: &[u8]) {
 
 fn server_refusal(bytes: &[u8]) {
     let _ = tunnel::refused_subject(&String::from_utf8_lossy(bytes));
+}
+
+/// Whatever is mounted, the root file system's line holds every path that no other does.
+fn read_mountinfo(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(mounts) = mountinfo::parse(&text) {
+        let _ = mounts.iter().map(mountinfo::Entry::mount).count();
+        let is_rooted = mounts.iter().any(|entry| entry.point == "/");
+        assert!(!is_rooted || mountinfo::holds(&mounts, std::path::Path::new("/data/jetstream")).is_ok());
+    }
+}
+
+fn host_settings(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (settings::selected(&text), settings::swap_bytes(&text), settings::open_files_limit(&text));
+    let _ = (settings::local_ports(&text), settings::port_ranges(&text));
 }
 
 fn process_words(bytes: &[u8]) {

@@ -7,5 +7,6 @@ pub mod claims;
 pub mod effects;
 pub mod firewall;
 pub mod nats;
+pub mod preflight;
 pub mod store;
 pub mod tls;

@@ -79,6 +79,12 @@ pub const LEASE_FILE: &str = "lease.json";
 
 /// File in the store directory that says whose data it is, beside nats-server's own `jetstream` directory.
 pub const STORE_IDENTITY_FILE: &str = "nats-agent-store.json";
+/// File in the store directory that holds nothing but room: deleted by a person when the disk is full.
+pub const STORE_BALLAST_FILE: &str = "nats-agent-ballast";
+/// File that the latency probe writes to beside or in the store directory, and removes.
+pub const PROBE_FILE: &str = "nats-agent-probe";
+/// What the newest latency probe measured.
+pub const PROBE_RESULT_FILE: &str = "probe.json";
 /// Directory that nats-server appends to its store directory.
 /// Source: nats-server 2.15.1 server/jetstream.go (`JetStreamStoreDir`).
 pub const STORE_DATA: &str = "jetstream";

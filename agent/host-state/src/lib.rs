@@ -10,6 +10,7 @@
 //! diff      the one place where desired and observed are compared
 //! plan      differences ordered into steps        drift   differences told to people
 //! report    what an agent answers            firewall  rules of managed ports, and the table they make
+//! preflight facts of a host as checks: whether it is fit to keep data
 //! ```
 //!
 //! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
@@ -34,6 +35,7 @@ pub mod lease;
 pub mod merge;
 pub mod observed;
 pub mod plan;
+pub mod preflight;
 pub mod report;
 
 pub use chain::chain;

@@ -2,11 +2,12 @@
 //!
 //! Every observation that can fail says so; a failed observation is neither equal nor absent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::document::StoreIdentity;
+use crate::preflight::ballast_size;
 
 /// Everything an agent saw of its host in one sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,66 @@ pub enum StoreObserved {
         /// Names of account directories in it (account public keys).
         accounts: Vec<String>,
     },
+}
+
+/// Free bytes below which a file system is full: not even a block of a stream can be written.
+const FULL: u64 = 1 << 20;
+/// File systems on which a file of allocated blocks keeps its room. On others blocks are shared, compressed or not there.
+/// Source: fallocate(2) and the manual pages of ext4, xfs and btrfs.
+const KEEPS_ROOM: [&str; 3] = ["btrfs", "ext4", "xfs"];
+
+/// The file system that holds a store directory, or the nearest directory above that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreDisk {
+    /// Where it is mounted.
+    pub mount: Mount,
+    /// Whether it is the root file system: no disk of its own.
+    pub on_root: bool,
+    /// Bytes that an ordinary user can have of it in all.
+    pub size: u64,
+    /// Bytes of these that are free.
+    pub free: u64,
+    /// Bytes of the ballast file in the store; absent when there is none.
+    pub ballast: Option<u64>,
+}
+
+/// One mounted file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Mount point.
+    pub point: String,
+    /// Device, or what the file system calls its source.
+    pub source: String,
+    /// File system type, like `ext4`.
+    pub fs_type: String,
+    /// Options of this mount and of the file system, sorted.
+    pub options: BTreeSet<String>,
+}
+
+impl StoreDisk {
+    /// Whether nothing can be written any more.
+    pub fn is_full(&self) -> bool {
+        self.free < FULL
+    }
+
+    /// Bytes that a ballast file should hold; 0 where it would keep no room.
+    pub fn ballast_due(&self) -> u64 {
+        if KEEPS_ROOM.contains(&self.mount.fs_type.as_str()) { ballast_size(self.size) } else { 0 }
+    }
+}
+
+impl Mount {
+    /// Device and type, like `/dev/sda1 (ext4)`.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.source, self.fs_type)
+    }
+
+    /// Whether nothing can be written.
+    pub fn is_read_only(&self) -> bool {
+        self.options.contains("ro")
+    }
 }
 
 /// The identity file of a store.

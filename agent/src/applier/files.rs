@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Gid, Mode, OFlags, Uid};
 
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::ServiceUser;
@@ -335,6 +335,57 @@ pub fn lock(effects: &Effects, path: &Path) -> Result<Option<File>, FileError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(fail(errno.into())),
     }
+}
+
+/// Opens the file of a latency probe with `length` bytes of room, which is made where it is missing; `None` while
+/// another probe has it. It is locked until the returned handle closes, and written in place: nothing is in it.
+///
+/// # Errors
+/// Those of the system, and injected ones.
+pub fn open_probe(effects: &Effects, path: &Path, length: u64) -> io::Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    effects.run(Effect::WriteProbe, || {
+        let file = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
+            // What a file system without it measures is what a server on it meets.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(Some(File::from(file))),
+            Err(errno) => Err(errno.into()),
+        }
+    })
+}
+
+/// Room of a file system for an ordinary user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all, used and free.
+    pub size: u64,
+    /// Bytes that are free.
+    pub free: u64,
+}
+
+/// Room of the file system that holds `path`, without what it reserves for root.
+///
+/// # Errors
+/// Those of statvfs.
+pub fn space_of(path: &Path) -> io::Result<Space> {
+    let found = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    let used = found.f_blocks.saturating_sub(found.f_bfree);
+    Ok(Space { size: bytes(used.saturating_add(found.f_bavail)), free: bytes(found.f_bavail) })
+}
+
+/// Major and minor number of the device that a device file stands for.
+///
+/// # Errors
+/// Those of stat.
+pub fn device_number(path: &Path) -> io::Result<(u32, u32)> {
+    let device = rustix::fs::stat(path)?.st_rdev;
+    Ok((rustix::fs::major(device), rustix::fs::minor(device)))
 }
 
 /// Makes the entries of a directory durable.

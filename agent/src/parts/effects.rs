@@ -87,6 +87,12 @@ effects! {
     SetStoreOwner: Entry = "set-store-owner",
     /// The store's identity file.
     WriteStoreMark: File = "write-store-mark",
+    /// The file of a latency probe is made in the store directory or above it.
+    WriteProbe: Entry = "write-probe",
+    /// The file of a latency probe goes away.
+    RemoveProbe: Entry = "remove-probe",
+    /// `probe.json`: what the newest latency probe measured.
+    KeepProbe: File = "keep-probe",
     /// A nats-server binary is copied into the state directory.
     InstallBinary: File = "install-binary",
     /// The link to a candidate in a trial directory.
@@ -117,8 +123,16 @@ effects! {
     PutBackClaim: File = "put-back-claim",
 }
 
-/// Effects that are met only on a host with systemd ([`crate::roles::Place::Host`]): no agent in one process gets there.
-pub const OF_HOSTS: &[Effect] = &[Effect::SetOwner, Effect::SetMode, Effect::SetStoreOwner];
+/// Effects that are met only on a host with systemd ([`crate::roles::Place::Host`]) or under the profile `production`:
+/// no agent in one process with `development` gets there.
+pub const OF_HOSTS: &[Effect] = &[
+    Effect::SetOwner,
+    Effect::SetMode,
+    Effect::SetStoreOwner,
+    Effect::WriteProbe,
+    Effect::RemoveProbe,
+    Effect::KeepProbe,
+];
 
 /// How an effect is carried out, and so at which moments it can be struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
