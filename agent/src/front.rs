@@ -13,8 +13,7 @@
 //! authorise one. [`Network`] is the applier's way to look outside, [`Front`] the callers' way in.
 //!
 //! # Current limitations
-//! - Front and applier share a process and a user; the border between them ([`crate::roles`]) carries plain data only,
-//!   so that they can be parted. Only [`resolver`] reads files of the state directory.
+//! - Only [`resolver`] reads files of the state directory; all else comes over the border ([`crate::roles`]).
 //! - A neighbour's claims are fetched whole, whether they are newer or not.
 
 pub mod claim;
@@ -41,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::roles::{AgentSettings, Applier};
+use crate::unix_socket::OpenSocketError;
 
 pub use network::Network;
 
@@ -57,7 +57,7 @@ pub enum StartError {
     Bind(#[from] listener::BindError),
     /// The local socket.
     #[error(transparent)]
-    Socket(#[from] local::OpenSocketError),
+    Socket(#[from] OpenSocketError),
 }
 
 /// The running front.

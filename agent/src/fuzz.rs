@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::applier::claim::{self, ClaimRecord};
 use crate::applier::ledger::{HostFacts, Kept, SectionEntry, checked_text, parse_checked};
 use crate::applier::{self, rendition::Manifest};
+use crate::border;
 use crate::front::{mesh, monitor, resolver, tunnel};
 use crate::parts::nats::{binary, log, proc_files};
 use crate::parts::preflight::{mountinfo, settings};
@@ -90,6 +91,7 @@ pub const TARGETS: &[Target] = &[
         let latency = json!({ "writes": 1, "cut_short": false, "p50_us": 1, "p99_us": 1, "p999_us": 1 });
         vec![json!({ "taken_at": 1, "disk": "x", "latency": latency }).to_string().into_bytes()]
     }),
+    ("border_message", border::fuzz, border_messages),
     ("process_words", process_words, || {
         let stat = format!(
             "7 (a) b) S {}",
@@ -98,6 +100,25 @@ pub const TARGETS: &[Target] = &[
         vec![stat.into_bytes(), b"nats-server: v2.15.1".to_vec(), b"[1] [ERR] no".to_vec()]
     }),
 ];
+
+fn border_messages() -> Vec<Vec<u8>> {
+    let section: serde_json::Value = serde_json::from_str(&entry()).expect("it was made of JSON");
+    let section = &section["accepted"];
+    let lease = json!({
+        "lease_id": "0".repeat(32), "holder": "ci", "action": "renew", "ttl_ms": 1, "signature": "",
+    });
+    let caller = json!({ "role": { "account": "orders" }, "serial": "01" });
+    let messages = [
+        json!({ "call": { "id": 1, "call": "observe" } }),
+        json!({ "call": { "id": 2, "call": { "preview": { "sections": [section] } } } }),
+        json!({ "call": { "id": 3, "call": { "lease": { "order": lease, "caller": caller } } } }),
+        json!({ "answer": { "id": 4, "answer": { "hold_ports": { "127.0.0.1:5222": { "Err": "no" } } } } }),
+        json!({ "answer": { "id": 5, "answer": { "take_claims": { "newer": true } } } }),
+        json!({ "call": { "id": 6, "call": { "healthz": { "monitor": "[::1]:8222", "query": "" } } } }),
+        json!({ "farewell": { "reason": "no" } }),
+    ];
+    messages.iter().map(|message| message.to_string().into_bytes()).collect()
+}
 
 fn entry() -> String {
     let header = json!({

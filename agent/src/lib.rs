@@ -2,9 +2,10 @@
 //!
 //! Three roles meet at the border in [`roles`]: [`front`] touches the network and decides nothing, [`applier`] changes
 //! the host and opens no inet socket, [`shadow`] boots a candidate in a scratch place. [`parts`] are the things that
-//! the applier manages.
+//! the applier manages. [`border`] lets front and applier be two processes.
 
 pub mod applier;
+pub mod border;
 pub mod front;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -13,3 +14,4 @@ pub mod roles;
 pub mod shadow;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod unix_socket;

@@ -2,8 +2,8 @@
 //!
 //! *Front* is unprivileged and owns everything that touches the network. *Applier* verifies documents, keeps the
 //! ledger, renders, switches; it opens no inet socket and asks the front through [`ServerView`] what it needs to see.
-//! *Shadow* boots a candidate in a scratch place. Here all three run in one process; on real hosts each is a process,
-//! so nothing crosses these borders but plain data. What the front says may hold or roll back a change, never
+//! *Shadow* boots a candidate in a scratch place. In development all three run in one process; front and applier may be
+//! two, with [`crate::border`] between them, so nothing crosses these borders but plain data. What the front says may hold or roll back a change, never
 //! authorise one: signatures are checked by the applier itself.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,11 +1,10 @@
-//! The socket `agent.sock` in the state directory: `nats-agent status` and `diff` on the same host ask it.
+//! The socket `agent.sock` in the directory of the agent's sockets: `nats-agent status` and `diff` on the same host ask it.
 //!
-//! It answers one question, the report, and changes nothing. The directory is private to the agent's user and the
-//! socket is 0600; the kernel's word on who is calling is checked besides, so that a directory opened up by mistake
-//! does not open this. One request a connection: `report` and a newline, answered by one [`LocalAnswer`] as JSON.
+//! It answers one question, the report, and changes nothing. It is 0600, for the front's user and root; the kernel's word
+//! on who is calling is checked besides, so that a directory opened up by mistake does not open this. One request a
+//! connection: `report` and a newline, answered by one [`LocalAnswer`] as JSON.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +12,15 @@ use std::time::Duration;
 use host_state::Report;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::roles::Applier;
+use crate::unix_socket::{Access, OpenSocketError, UnixSocket};
 
-/// The socket's name in the state directory.
+/// The socket's name in that directory.
 pub const SOCKET_NAME: &str = "agent.sock";
-/// Longest path of a Unix socket. Source: Linux `sockaddr_un.sun_path`, 108 bytes with the final NUL.
-const MAX_SOCKET_PATH: usize = 107;
 /// The one request.
 const REQUEST: &str = "report";
 /// Longest request line that is read, in bytes.
@@ -46,90 +44,25 @@ pub enum LocalAnswer {
     Error(String),
 }
 
-/// Why the socket could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenSocketError {
-    /// The state directory's path is too long for a socket in it.
-    #[error(
-        "`{path}` is longer than {MAX_SOCKET_PATH} bytes, the longest path of a Unix socket; choose a shorter state directory"
-    )]
-    TooLong {
-        /// The socket's path.
-        path: PathBuf,
-    },
-    /// Another agent answers on it.
-    #[error("another agent already runs with the state directory of `{path}`")]
-    InUse {
-        /// The socket's path.
-        path: PathBuf,
-    },
-    /// Something that is no socket is in the way.
-    #[error("`{path}` is in the way: it is not a socket of an earlier run, so it is left alone")]
-    NotASocket {
-        /// The socket's path.
-        path: PathBuf,
-    },
-    /// The system refused.
-    #[error("cannot open the socket `{path}`")]
-    Io {
-        /// The socket's path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// The open socket; removed from the directory when dropped.
-#[derive(Debug)]
-pub struct LocalSocket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Drop for LocalSocket {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "the local socket was already gone");
-        }
-    }
-}
-
 /// Opens the socket. A socket left by an agent that was killed is replaced, one that answers is not.
 ///
 /// # Errors
 /// [`OpenSocketError`].
-pub async fn open(state_dir: &Path) -> Result<LocalSocket, OpenSocketError> {
-    let path = socket_path(state_dir).map_err(|path| OpenSocketError::TooLong { path })?;
-    let failed = |source| OpenSocketError::Io { path: path.clone(), source };
-    match std::fs::symlink_metadata(&path) {
-        Ok(meta) if !meta.file_type().is_socket() => return Err(OpenSocketError::NotASocket { path }),
-        Ok(_) if UnixStream::connect(&path).await.is_ok() => return Err(OpenSocketError::InUse { path }),
-        Ok(_) => std::fs::remove_file(&path).map_err(failed)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(LocalSocket { listener, path })
-}
-
-fn socket_path(state_dir: &Path) -> Result<PathBuf, PathBuf> {
-    let path = state_dir.join(SOCKET_NAME);
-    if path.as_os_str().len() > MAX_SOCKET_PATH { Err(path) } else { Ok(path) }
+pub async fn open(sockets: &Path) -> Result<UnixSocket, OpenSocketError> {
+    UnixSocket::open(sockets.join(SOCKET_NAME), Access::OwnUser).await
 }
 
 /// Answers until `stop`; then the socket is gone.
-pub async fn serve(socket: LocalSocket, applier: Arc<dyn Applier>, stop: CancellationToken) {
+pub async fn serve(socket: UnixSocket, applier: Arc<dyn Applier>, stop: CancellationToken) {
     let own = rustix::process::geteuid().as_raw();
     let callers = Arc::new(Semaphore::new(MAX_CALLERS));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = socket.listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection to the local socket failed");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -172,12 +105,6 @@ async fn answer(stream: UnixStream, applier: &dyn Applier) -> io::Result<()> {
 /// Why the local agent gave no report.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalReportError {
-    /// The state directory's path is too long for a socket in it.
-    #[error("`{path}` is longer than {MAX_SOCKET_PATH} bytes, the longest path of a Unix socket")]
-    TooLong {
-        /// The socket's path.
-        path: PathBuf,
-    },
     /// Nobody answers there.
     #[error(
         "no agent answers at `{path}`; is `nats-agent serve` running with this state directory, and are you its user or root?"
@@ -200,12 +127,12 @@ pub enum LocalReportError {
     Agent(String),
 }
 
-/// Asks the agent that runs with `state_dir` for a report.
+/// Asks the agent whose sockets lie in the directory `sockets` for a report.
 ///
 /// # Errors
 /// [`LocalReportError`].
-pub async fn report(state_dir: &Path) -> Result<Report, LocalReportError> {
-    let path = socket_path(state_dir).map_err(|path| LocalReportError::TooLong { path })?;
+pub async fn report(sockets: &Path) -> Result<Report, LocalReportError> {
+    let path = sockets.join(SOCKET_NAME);
     let exchange = async {
         let mut stream = UnixStream::connect(&path).await?;
         stream.write_all(format!("{REQUEST}\n").as_bytes()).await?;

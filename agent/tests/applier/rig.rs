@@ -35,7 +35,7 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 /// An address that no other test of this or another process listens on.
-fn address() -> IpAddr {
+pub(crate) fn address() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = std::process::id();
     let (high, low) = (100 + (process >> 8 & 0x7f) as u8, (process & 0xff) as u8);

@@ -24,7 +24,7 @@ async fn it_answers_its_own_user_and_goes_with_the_agent() {
     assert_eq!(local::report(folder.path()).await.unwrap().observed_at, 1_700_000_000);
 
     let second = local::open(folder.path()).await.unwrap_err().to_string();
-    assert!(second.starts_with("another agent already runs with the state directory of `"), "{second}");
+    assert!(second.starts_with("another agent already answers at `"), "{second}");
 
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"apply everything\n").await.unwrap();

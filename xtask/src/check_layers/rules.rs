@@ -141,9 +141,9 @@ pub(super) const SCOPES: &[Scope] = &[
         methods: &[],
     },
     Scope {
-        places: &["agent/src/applier"],
+        places: &["agent/src/applier", "agent/src/border"],
         except: &[],
-        what: "the applier, which has no inet sockets,",
+        what: "the applier and the border before it, which have no inet sockets,",
         paths: &[
             "std::net::TcpListener",
             "std::net::TcpStream",
