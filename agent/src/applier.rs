@@ -168,10 +168,10 @@ fn prepare_directories(effects: &Effects, settings: &AgentSettings) -> Result<()
     let Some(nats) = place.service_user() else {
         return files::make_directory(effects, state_dir, layout::DIRECTORY_MODE);
     };
-    let root = ServiceUser { uid: 0, ..nats };
-    files::keep_directory(effects, state_dir, place.directory_mode(), Some(root))?;
+    let own = ServiceUser { uid: rustix::process::geteuid().as_raw(), ..nats };
+    files::keep_directory(effects, state_dir, place.directory_mode(), Some(own))?;
     let renditions = state_dir.join(layout::RENDITIONS);
-    files::keep_directory(effects, &renditions, place.directory_mode(), Some(root))?;
+    files::keep_directory(effects, &renditions, place.directory_mode(), Some(own))?;
     let server = state_dir.join(layout::SERVER);
     files::keep_directory(effects, &server, place.directory_mode(), Some(nats))?;
     files::keep_directory(effects, &state_dir.join(layout::SHADOW), layout::SCRATCH_MODE, Some(nats))

@@ -9,4 +9,5 @@ pub mod firewall;
 pub mod nats;
 pub mod preflight;
 pub mod store;
+pub mod systemd;
 pub mod tls;

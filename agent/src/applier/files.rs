@@ -242,8 +242,8 @@ pub fn make_directory(effects: &Effects, path: &Path, mode: u32) -> Result<(), F
 /// owner it stays whose it is. Nothing below it is touched. May be repeated.
 ///
 /// # Errors
-/// [`FileError`], naming the path; also when it is a link, or the system drops a bit, as it does with set-group-id
-/// where the agent is not of that group.
+/// [`FileError`], naming the path; also when it is a link. A mode that the system does not let the agent set is only
+/// warned of: set-group-id is the package's to set.
 pub fn keep_directory(
     effects: &Effects,
     path: &Path,
@@ -260,13 +260,12 @@ pub fn keep_directory(
     {
         set_owner(effects, Effect::SetOwner, path, owner).map_err(fail)?;
     }
-    if mode_of(path).map_err(fail)? != mode {
-        set_mode(effects, Effect::SetMode, path, mode).map_err(fail)?;
+    if mode_of(path).map_err(fail)? != mode
+        && let Err(error) = set_mode(effects, Effect::SetMode, path, mode)
+    {
+        tracing::warn!(path = %path.display(), %error, "a directory keeps other permission bits than {mode:04o}");
     }
-    match mode_of(path).map_err(fail)? {
-        found if found == mode => Ok(()),
-        found => Err(fail(io::Error::other(format!("it has mode {found:04o}, not {mode:04o}")))),
-    }
+    Ok(())
 }
 
 /// Makes a directory that must not be there yet, with exactly the permission bits `mode`, durably.
@@ -429,10 +428,12 @@ pub fn mode_of(path: &Path) -> io::Result<u32> {
 }
 
 fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
-    let bits = Mode::from_raw_mode(mode);
-    rustix::fs::mkdirat(CWD, path, bits)?;
-    // The umask may have taken bits away.
-    Ok(rustix::fs::chmodat(CWD, path, bits, AtFlags::empty())?)
+    rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode & 0o777))?;
+    // The umask may have taken bits away. Set-group-id comes from the directory above, and an applier may not set it.
+    if mode_of(path)? == mode {
+        return Ok(());
+    }
+    Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())?)
 }
 
 fn create(path: &Path, mode: u32) -> io::Result<File> {
