@@ -4,6 +4,7 @@
 mod bench;
 mod check_layers;
 mod docs;
+mod package;
 mod quickstart;
 mod soak;
 mod tools;
@@ -45,6 +46,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Write what people install to target/packages: .deb and .rpm of the agent, the provider for a Terraform registry.
+    Package {
+        /// Put the ordinary development build in, for tests, instead of static release builds.
+        #[arg(long)]
+        debug: bool,
+        /// Program that signs the checksums: run with their path, it leaves a detached signature beside them, as `.sig`.
+        #[arg(long, value_name = "PROGRAM")]
+        sign_with: Option<OsString>,
+    },
     /// Check what may depend on what, that pure code stays pure, and how files are named and opened.
     CheckLayers,
     /// Write the reference pages of docs/ and the golden schema from the schema that the built provider shows.
@@ -62,6 +72,7 @@ fn main() -> ExitCode {
         Command::Quickstart { keep } => quickstart::run(keep),
         Command::Bench { names } => bench::run(&names),
         Command::Soak { arguments } => soak::run(&arguments),
+        Command::Package { debug, sign_with } => package::run(debug, sign_with.as_deref()),
         Command::CheckLayers => check_layers::run(),
         Command::Docs { check } => docs::run(check),
     };
