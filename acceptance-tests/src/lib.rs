@@ -4,12 +4,17 @@
 //! part of what users install, and this is the only crate that may see both the provider and the agent.
 //!
 //! # Current limitations
-//! The loopback rig shows everything but what needs a machine of its own: systemd units, nftables and mounts.
+//! The loopback rig shows everything but what needs a machine of its own: systemd units, nftables and mounts. Those are for
+//! `rig::hosts`, which needs root and runs by command only.
 
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "hosts")]
+pub mod hosts;
 #[cfg(feature = "soak")]
 pub mod lone_server;
+#[cfg(any(feature = "hosts", feature = "soak"))]
+pub mod proof;
 pub mod rig;
 #[cfg(feature = "scenarios")]
 pub mod scenario;

@@ -12,7 +12,6 @@ pub mod growing;
 pub mod hostile_port;
 pub mod kill;
 pub mod lesser_keys;
-pub mod proof;
 pub mod rotation;
 pub mod terraform_kill;
 pub mod users;
@@ -20,6 +19,7 @@ pub mod writers;
 
 use anyhow::Result;
 
+pub use crate::proof;
 use proof::Proof;
 
 /// How much of a proof is wanted, and from which seed.

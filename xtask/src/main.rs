@@ -7,6 +7,7 @@ mod docs;
 mod package;
 mod quickstart;
 mod soak;
+mod test_hosts;
 mod tools;
 
 use std::ffi::OsString;
@@ -46,6 +47,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Check promises on nine real systemd hosts, as root, and print the figures.
+    ///
+    /// `cargo xtask test-hosts [CHECK]... [--list] [--keep]`; `cargo xtask test-hosts --help` says more.
+    #[command(disable_help_flag = true)]
+    TestHosts {
+        /// Handed to the program that checks.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Write what people install to target/packages: .deb and .rpm of the agent, the provider for a Terraform registry.
     Package {
         /// Put the ordinary development build in, for tests, instead of static release builds.
@@ -73,6 +83,7 @@ fn main() -> ExitCode {
         Command::Bench { names } => bench::run(&names),
         Command::Soak { arguments } => soak::run(&arguments),
         Command::Package { debug, sign_with } => package::run(debug, sign_with.as_deref()),
+        Command::TestHosts { arguments } => test_hosts::run(&arguments),
         Command::CheckLayers => check_layers::run(),
         Command::Docs { check } => docs::run(check),
     };

@@ -34,35 +34,59 @@ pub(crate) fn run(debug: bool, sign_with: Option<&OsStr>) -> Result<()> {
     Ok(())
 }
 
+/// Writes the agent's `.deb` alone, with the ordinary development build in it, and says where it is.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn deb_of_development() -> Result<PathBuf> {
+    let product = Product { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: epoch()?, small: false };
+    let agent = contents::read(&workspace::root().join("agent/packaging"), build::development_agent()?)?;
+    let mut files = Files::new()?;
+    files.write(deb::file_name(&product), &deb::build(&product, &agent)?)
+}
+
 /// As [`run`], and says what was written instead of printing it.
 fn make(debug: bool, sign_with: Option<&OsStr>) -> Result<Vec<PathBuf>> {
     let product = Product { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: epoch()?, small: !debug };
     let programs = if debug { build::development()? } else { build::release()? };
-    let folder = workspace::target_dir().join("packages");
-    std::fs::create_dir_all(&folder).with_context(|| format!("make `{}`", folder.display()))?;
-    let mut files = Vec::new();
-    let mut write = |name: String, bytes: &[u8]| {
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).with_context(|| format!("write `{}`", path.display()))?;
-        files.push(path.clone());
-        Ok::<_, anyhow::Error>(path)
-    };
-
+    let mut files = Files::new()?;
     let agent = contents::read(&workspace::root().join("agent/packaging"), programs.agent)?;
-    write(deb::file_name(&product), &deb::build(&product, &agent)?)?;
-    write(rpm::file_name(&product), &rpm::build(&product, &agent)?)?;
+    files.write(deb::file_name(&product), &deb::build(&product, &agent)?)?;
+    files.write(rpm::file_name(&product), &rpm::build(&product, &agent)?)?;
 
     let archive = registry::archive(&product, &programs.provider)?;
     let manifest = registry::MANIFEST.as_bytes();
     let (archive_name, manifest_name) = (registry::archive_name(&product), registry::manifest_name(&product));
     let sums = registry::sums(&[(&archive_name, &archive), (&manifest_name, manifest)]);
-    write(archive_name, &archive)?;
-    write(manifest_name, manifest)?;
-    let sums = write(registry::sums_name(&product), sums.as_bytes())?;
+    files.write(archive_name, &archive)?;
+    files.write(manifest_name, manifest)?;
+    let sums = files.write(registry::sums_name(&product), sums.as_bytes())?;
     if let Some(program) = sign_with {
-        files.push(sign(program, &sums)?);
+        files.written.push(sign(program, &sums)?);
     }
-    Ok(files)
+    Ok(files.written)
+}
+
+/// Files in `target/packages`.
+struct Files {
+    folder: PathBuf,
+    /// In the order in which they were written.
+    written: Vec<PathBuf>,
+}
+
+impl Files {
+    fn new() -> Result<Self> {
+        let folder = workspace::target_dir().join("packages");
+        std::fs::create_dir_all(&folder).with_context(|| format!("make `{}`", folder.display()))?;
+        Ok(Self { folder, written: Vec::new() })
+    }
+
+    fn write(&mut self, name: String, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("write `{}`", path.display()))?;
+        self.written.push(path.clone());
+        Ok(path)
+    }
 }
 
 fn epoch() -> Result<u32> {

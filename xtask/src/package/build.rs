@@ -21,6 +21,14 @@ pub(super) fn development() -> Result<Programs> {
     Ok(Programs { agent: read(&binaries::agent()?)?, provider: read(&binaries::provider()?)? })
 }
 
+/// The agent that tests build anyway.
+///
+/// # Errors
+/// When it does not compile.
+pub(super) fn development_agent() -> Result<Vec<u8>> {
+    read(&binaries::agent()?)
+}
+
 /// Release builds that need no library of the host: one provider for every Linux, Alpine too, and an agent for every
 /// glibc. The target is named, so that cargo keeps the flags away from build scripts and macros, which must load
 /// libraries.

@@ -1,6 +1,6 @@
-//! What a proof found, in words, and whether each promise was kept. Must not run anything.
+//! What a proof or check found, in words, and whether each promise was kept. Must not run anything.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Formatter, Write as _};
 
 /// What one proof counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,23 @@ impl Row {
             kept,
         }
     }
+
+    /// Whether the figure is what is promised of it, if anything is.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+}
+
+impl Display for Row {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { what, found, promised, kept } = self;
+        write!(f, "{what}: {found}")?;
+        if let Some(promised) = promised {
+            write!(f, ", promised {promised}")?;
+        }
+        if *kept { Ok(()) } else { f.write_str(", broken") }
+    }
 }
 
 impl Proof {
@@ -100,6 +117,8 @@ mod tests {
             Row::at_most("memory, MiB", 5, 64),
         ];
         let proof = Proof { what: "Ten runs".to_owned(), rows };
+        assert_eq!(proof.rows[2].to_string(), "lost: 2, promised 0, broken");
+        assert_eq!(proof.rows[0].to_string(), "longest: 3 s");
         assert_eq!(proof.broken(), ["lost: 2, promised 0", "runs: 9, promised at least 10"]);
         assert_eq!(
             proof.text(7, "a machine"),

@@ -1,0 +1,40 @@
+//! Checks on nine real hosts: each is one promise, in a file of its own below `hosts/`, and a line in [`CHECKS`].
+//!
+//! To add one: a file with `pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>>`, and its line here. A check prints
+//! nothing; each [`Row`] is a figure, with what is promised of it where something is. It starts from what it asks the
+//! [`Stage`] for, and leaves all hosts running with the package installed.
+
+mod boot;
+mod stage;
+mod units;
+
+use anyhow::Result;
+
+pub use stage::{Programs, Stage};
+
+use crate::proof::Row;
+
+/// One check.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it promises, in one line.
+    pub promise: &'static str,
+    /// Runs it.
+    pub run: fn(&mut Stage) -> Result<Vec<Row>>,
+}
+
+/// All of them, in the order in which they run.
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "boot",
+        promise: "nine hosts boot, take the package and run the agent; they come back by themselves",
+        run: boot::check,
+    },
+    Check {
+        name: "units",
+        promise: "units are as closed as promised, and systemd ignores nothing of them",
+        run: units::check,
+    },
+];

@@ -1,0 +1,82 @@
+//! What checks stand on: the hosts, brought as far as a check asks for and no further.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::rig::hosts::Hosts;
+
+/// How long the agent's units may take until they run.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The units of a host's agent that run all the time.
+pub(super) const AGENT_UNITS: [&str; 2] = ["nats-agent-applier.service", "nats-agent.service"];
+
+/// What was built or fetched before hosts are there.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The Debian that hosts stand on.
+    pub tree: PathBuf,
+    /// The `.deb`.
+    pub package: PathBuf,
+    /// `terraform-provider-nats`.
+    pub provider: PathBuf,
+}
+
+/// The hosts, and how far they are.
+#[derive(Debug)]
+pub struct Stage {
+    programs: Programs,
+    hosts: Hosts,
+}
+
+impl Stage {
+    /// Lays the hosts out; boots none.
+    ///
+    /// # Errors
+    /// As [`Hosts::lay_out`].
+    pub fn new(programs: Programs) -> Result<Self> {
+        let packages = programs.package.parent().context("the package lies in a folder")?;
+        let hosts = Hosts::lay_out(&programs.tree, packages)?;
+        Ok(Self { programs, hosts })
+    }
+
+    /// The programs.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// The hosts as they are.
+    pub fn hosts(&mut self) -> &mut Hosts {
+        &mut self.hosts
+    }
+
+    /// All hosts, running.
+    ///
+    /// # Errors
+    /// When one does not boot.
+    pub fn booted(&mut self) -> Result<&mut Hosts> {
+        self.hosts.boot()?;
+        Ok(&mut self.hosts)
+    }
+
+    /// All hosts, running and with the package installed; its units are active.
+    ///
+    /// # Errors
+    /// When one does not boot, dpkg fails, or a unit does not become active.
+    pub fn installed(&mut self) -> Result<&mut Hosts> {
+        self.hosts.boot()?;
+        let package = self.programs.package.file_name().context("the package has a name")?.to_string_lossy();
+        for host in self.hosts.all() {
+            if !host.output(&["test", "-e", "/usr/bin/nats-agent"])?.status.success() {
+                host.install(&package)?;
+            }
+        }
+        for host in self.hosts.all() {
+            for unit in AGENT_UNITS {
+                host.wait_active(unit, AGENT_TIMEOUT)?;
+            }
+        }
+        Ok(&mut self.hosts)
+    }
+}
