@@ -269,6 +269,7 @@ impl Author {
                 probe_jwt: self.authority.probe_user_jwt(&host, &keys.probe_user, now, expires).to_string(),
             },
             store: StoreSpec {
+                on_root: false,
                 directory,
                 mode: 0o700,
                 identity: StoreIdentity {

@@ -15,6 +15,10 @@ use super::process::{Process, Signal};
 use super::wait::wait_until;
 use crate::tools;
 
+/// Where an agent has its nats-server write its process id, below its state directory. As in `host_state::layout`, which
+/// the rigs do without.
+const PID_FILE: &str = "server/nats-server.pid";
+
 /// Hosts, laid out in clusters; their agents run once they are started.
 ///
 /// Dropping it ends every agent and everything the agents started.
@@ -216,11 +220,7 @@ impl Host {
 
     /// The process id of its nats-server, as that wrote it; absent when none runs in the agent's state folder.
     pub fn server_pid(&self) -> Option<u32> {
-        let pid: u32 = fs::read_to_string(self.state_dir().join(host_state::layout::PID_FILE))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
+        let pid: u32 = fs::read_to_string(self.state_dir().join(PID_FILE)).ok()?.trim().parse().ok()?;
         // A number that is used again belongs to a process that works elsewhere.
         let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
         let is_alive = !fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") Z ");

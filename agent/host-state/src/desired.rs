@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use nats_config::ServerConfig;
 
-use crate::document::{ClaimsSection, ClusterSection, GatewaySection, Release, ServerBinary, StoreSpec};
+use crate::document::{
+    ClaimsSection, ClusterSection, GatewaySection, Profile, Release, ServerBinary, StoreSpec,
+};
 
 /// A host's desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Desired {
     pub server: ServerBinary,
     /// The store directory.
     pub store: StoreSpec,
+    /// Which rules hold for its disk.
+    pub profile: Profile,
     /// Whether the server is to run, and in which meta group.
     pub run: Run,
     /// Files of the current rendition with their hashes, as its manifest says; empty before the first one.
@@ -116,6 +120,7 @@ impl Desired {
             config: joined_config(cluster, gateway),
             server: cluster.server.clone(),
             store: cluster.store.clone(),
+            profile: cluster.profile,
             run: run(cluster, gateway),
             files,
             rendered,

@@ -7,6 +7,7 @@
 //! Neither content of keys nor whole JWTs get into a difference.
 
 mod claims;
+mod disk;
 mod files;
 mod process;
 mod store;
@@ -112,6 +113,15 @@ pub enum Difference {
         desired: Owner,
         /// Who does.
         found: Owner,
+    },
+    /// The ballast file of the store is gone or too small.
+    StoreBallast {
+        /// Bytes that it should hold.
+        desired: u64,
+        /// Bytes that it holds; absent when there is none.
+        found: Option<u64>,
+        /// Whether there is room to make it.
+        has_room: bool,
     },
     /// The store cannot be this host's, or not safely: nothing is started on it.
     StoreDanger(StoreDanger),
@@ -226,6 +236,31 @@ pub enum StoreDanger {
         /// User id as it is.
         found: u32,
     },
+    /// It lies on the root file system, which the document does not allow: a disk is not mounted.
+    OnRoot {
+        /// The directory.
+        directory: String,
+        /// What it lies on, like `/dev/vda1 (ext4)`.
+        disk: String,
+    },
+    /// Its file system cannot be written.
+    ReadOnly {
+        /// The directory.
+        directory: String,
+        /// What it lies on, like `/dev/vda1 (ext4)`.
+        disk: String,
+        /// Where that is mounted.
+        point: String,
+    },
+    /// Its file system is full.
+    Full {
+        /// The directory.
+        directory: String,
+        /// What it lies on, like `/dev/vda1 (ext4)`.
+        disk: String,
+        /// Whether its ballast file is still there.
+        has_ballast: bool,
+    },
     /// The data belongs to another meta group; meta groups that meet delete each other's streams.
     Lineage {
         /// Meta lineage that is asked for.
@@ -270,6 +305,13 @@ pub enum ClaimProblem {
 /// Every difference between what the host should be and what it is. Empty when there is none.
 pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Difference> {
     let mut differences = store::store(desired, &observed.store);
+    differences.extend(disk::disk(desired, &observed.store, &observed.disk));
+    if differences.iter().any(Difference::blocks_start) {
+        // Nothing is made or marked where the store does not belong, or where nothing can be written.
+        differences.retain(Difference::blocks_start);
+    } else {
+        differences.extend(disk::ballast(desired, &observed.disk));
+    }
     differences.extend(process::binary(desired, &observed.binary));
     let is_blocked = differences.iter().any(Difference::blocks_start);
     differences.extend(files::rendition(desired, &observed.process, is_blocked));
@@ -300,6 +342,7 @@ impl Difference {
             | Difference::RunningStranger { .. }
             | Difference::StoreUnmarked(_)
             | Difference::StoreMode { .. }
+            | Difference::StoreBallast { .. }
             | Difference::StoreOwner { .. }
             | Difference::BinaryToInstall { .. }
             | Difference::ProcessStopped { .. }

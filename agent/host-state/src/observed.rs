@@ -19,6 +19,8 @@ pub struct Observed {
     pub running: RunningObserved,
     /// The store directory.
     pub store: StoreObserved,
+    /// The file system that holds the store, or will; or why it could not be looked at.
+    pub disk: Result<StoreDisk, String>,
     /// The nats-server binary that would be started.
     pub binary: BinaryObserved,
     /// The nats-server process.
@@ -149,6 +151,11 @@ impl StoreDisk {
     /// Whether nothing can be written any more.
     pub fn is_full(&self) -> bool {
         self.free < FULL
+    }
+
+    /// Whether there is room to make the ballast file, and as much again.
+    pub fn has_room_for_ballast(&self) -> bool {
+        self.free / 2 >= self.ballast_due()
     }
 
     /// Bytes that a ballast file should hold; 0 where it would keep no room.

@@ -150,7 +150,10 @@ pub fn plan(
     if has(|one| {
         matches!(
             one,
-            Difference::StoreUnmarked(_) | Difference::StoreMode { .. } | Difference::StoreOwner { .. }
+            Difference::StoreUnmarked(_)
+                | Difference::StoreMode { .. }
+                | Difference::StoreOwner { .. }
+                | Difference::StoreBallast { .. }
         )
     }) {
         steps.push(Step::PrepareStore);

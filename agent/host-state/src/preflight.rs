@@ -151,7 +151,7 @@ fn found<T>(seen: &Seen<T>, rule: impl FnOnce(&T) -> Found) -> Found {
 }
 
 /// Bytes for people: the largest unit with at most one decimal, rounded down.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
         None => format!("{bytes} B"),

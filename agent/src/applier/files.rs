@@ -145,6 +145,37 @@ fn write_into(
     effects.reach(effect, Moment::After).map_err(rename)
 }
 
+/// Makes `path` a file of `length` allocated bytes, for the owner alone, in a directory that others may change.
+///
+/// Afterwards it keeps its room durably. May be repeated. A crash half-way leaves the old file, or none, and perhaps a
+/// `.NAME.tmp` beside it, which the next call takes over.
+///
+/// # Errors
+/// [`FileError`], naming the path; then nothing more than before is taken from the disk.
+pub fn allocate(effects: &Effects, effect: Effect, path: &Path, length: u64) -> Result<(), FileError> {
+    let (parent, name) = split(path)?;
+    let hidden = format!(".{name}.tmp");
+    let write = |source| FileError::Write { path: path.to_owned(), source };
+    effects.reach(effect, Moment::Before).map_err(write)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::openat(CWD, parent, flags, Mode::empty()).map_err(|errno| write(errno.into()))?;
+    let file = create_in(&directory, &hidden, 0o600, None).map_err(write)?;
+    if let Err(errno) = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
+        let _first_error_counts = rustix::fs::unlinkat(&directory, hidden.as_str(), AtFlags::empty());
+        return Err(write(errno.into()));
+    }
+    effects.written(effect, &parent.join(&hidden)).map_err(write)?;
+    file.sync_all().map_err(|source| FileError::Sync { path: path.to_owned(), source })?;
+    let rename = |source| FileError::Rename { path: path.to_owned(), source };
+    effects.reach(effect, Moment::Prepared).map_err(rename)?;
+    rustix::fs::renameat(&directory, hidden.as_str(), &directory, name)
+        .map_err(|errno| rename(errno.into()))?;
+    rustix::fs::fsync(&directory)
+        .map_err(|errno| FileError::Sync { path: parent.to_owned(), source: errno.into() })?;
+    effects.reach(effect, Moment::After).map_err(rename)
+}
+
 /// Writes a file of a directory that nobody looks at yet: no rename, but fsynced, with exactly `mode`.
 ///
 /// # Errors

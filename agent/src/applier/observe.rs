@@ -15,7 +15,8 @@ use super::ledger::HostFacts;
 use super::rendition::sha256;
 use super::target::Target;
 use crate::parts::nats::process::ServerProcess;
-use crate::parts::{claims, store};
+use crate::parts::preflight::tree::Tree;
+use crate::parts::{claims, preflight, store};
 
 /// Largest file of a rendition that is read back, in bytes.
 const FILE_LIMIT: u64 = 64 * 1024 * 1024;
@@ -43,6 +44,7 @@ impl Host {
             files: self.files_observed(desired),
             running: self.running(desired, is_running).await,
             store: store::observe(&desired.store),
+            disk: preflight::disk(&Tree::default(), Path::new(&desired.store.directory)),
             binary: self.binaries.observe(&desired.server).await,
             claims: self.claims_observed(target, is_running).await,
             process,

@@ -1,10 +1,11 @@
 //! The single steps of a change: store, files, process, accounts. Each may be repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use host_state::desired::Run;
-use host_state::document::ClaimsSection;
+use host_state::document::{ClaimsSection, Profile};
 use host_state::observed::{ClaimsObserved, StoreMark, StoreObserved};
 use host_state::plan::Step;
 use host_state::{Finding, layout};
@@ -21,6 +22,7 @@ use super::target::Target;
 use crate::parts::claims;
 use crate::parts::effects::Effect;
 use crate::parts::nats::{log, process};
+use crate::parts::preflight::{self, tree::Tree};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::Leaf;
 use crate::roles::LocalServer;
@@ -65,7 +67,22 @@ impl Host {
         let prepared =
             store::prepare(&self.effects, &target.cluster.store, &mark, self.settings.place.service_user());
         prepared.map_err(|error| host_state::chain(&error))?;
+        self.make_ballast(target)?;
         self.remember_release(target, facts)
+    }
+
+    /// Keeps room in a production store that has enough of it.
+    fn make_ballast(&self, target: &Target) -> Result<(), String> {
+        let store = &target.cluster.store;
+        if target.cluster.profile != Profile::Production {
+            return Ok(());
+        }
+        let disk = preflight::disk(&Tree::default(), Path::new(&store.directory))?;
+        let due = disk.ballast_due();
+        if disk.ballast.unwrap_or(0) >= due || !disk.has_room_for_ballast() {
+            return Ok(());
+        }
+        store::make_ballast(&self.effects, store, due).map_err(|error| host_state::chain(&error))
     }
 
     /// Writes the meta group that a release names into the ledger.

@@ -87,6 +87,8 @@ effects! {
     SetStoreOwner: Entry = "set-store-owner",
     /// The store's identity file.
     WriteStoreMark: File = "write-store-mark",
+    /// The store's ballast file is made.
+    MakeBallast: File = "make-ballast",
     /// The file of a latency probe is made in the store directory or above it.
     WriteProbe: Entry = "write-probe",
     /// The file of a latency probe goes away.
@@ -129,6 +131,7 @@ pub const OF_HOSTS: &[Effect] = &[
     Effect::SetOwner,
     Effect::SetMode,
     Effect::SetStoreOwner,
+    Effect::MakeBallast,
     Effect::WriteProbe,
     Effect::RemoveProbe,
     Effect::KeepProbe,

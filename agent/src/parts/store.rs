@@ -118,7 +118,7 @@ pub fn prepare(
     mark: &Mark,
     owner: Option<ServiceUser>,
 ) -> Result<(), PrepareError> {
-    let StoreSpec { directory, mode, identity } = spec;
+    let StoreSpec { directory, mode, identity, on_root: _ } = spec;
     let path = PathBuf::from(directory);
     if !path.exists() {
         if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
@@ -138,6 +138,15 @@ pub fn prepare(
         files::set_mode(effects, Effect::SetStoreMode, &path, *mode).map_err(set_mode)?;
     }
     write_mark(effects, &path, identity, mark)
+}
+
+/// Makes the ballast file of `length` bytes, or a larger one of a smaller one. See [`layout::STORE_BALLAST_FILE`].
+///
+/// # Errors
+/// [`FileError`]; mostly a disk without room.
+pub fn make_ballast(effects: &Effects, spec: &StoreSpec, length: u64) -> Result<(), FileError> {
+    let path = Path::new(&spec.directory).join(layout::STORE_BALLAST_FILE);
+    files::allocate(effects, Effect::MakeBallast, &path, length)
 }
 
 fn write_mark(
@@ -206,11 +215,13 @@ fn is_account(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::preflight::{self, tree::Tree};
 
     fn spec(directory: &Path) -> StoreSpec {
         StoreSpec {
             directory: directory.display().to_string(),
             mode: 0o700,
+            on_root: false,
             identity: StoreIdentity {
                 authority: "O".into(),
                 cluster: "east".into(),
@@ -261,6 +272,24 @@ mod tests {
         assert_eq!(mode(), Some(0o666));
         prepare(&Effects::default(), &spec, &mark_of(true), None).unwrap();
         assert_eq!(mode(), Some(layout::PUBLIC_MODE));
+    }
+
+    #[test]
+    fn a_ballast_file_takes_its_room_and_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let spec = spec(directory.path());
+        let ballast = || preflight::disk(&Tree::default(), directory.path()).unwrap().ballast;
+        assert_eq!(ballast(), None);
+        for length in [2 << 20, 2 << 20, 3 << 20] {
+            make_ballast(&Effects::default(), &spec, length).unwrap();
+            assert_eq!(ballast(), Some(length));
+        }
+        let holes = std::fs::File::create(directory.path().join(layout::STORE_BALLAST_FILE)).unwrap();
+        holes.set_len(3 << 20).unwrap();
+        assert_eq!(ballast(), Some(0), "a file of holes keeps no room");
+        let error = make_ballast(&Effects::default(), &spec, 1 << 55).unwrap_err();
+        assert!(error.to_string().contains("nats-agent-ballast"), "{error}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -116,6 +116,7 @@ fn store(cluster: &Cluster, host: &HostName, node: &Node, trust: &Trust) -> Stor
     StoreSpec {
         directory: node.store_dir(cluster).to_owned(),
         mode: STORE_MODE,
+        on_root: cluster.jetstream.store_on_root,
         identity: StoreIdentity {
             authority: trust.operator.to_string(),
             cluster: cluster.name.to_string(),

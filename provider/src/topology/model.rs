@@ -87,6 +87,8 @@ pub struct JetStreamSpec {
     pub max_storage: ByteSize,
     /// Absolute directory, unless a node has its own.
     pub store_dir: String,
+    /// Whether it may lie on the root file system in production.
+    pub store_on_root: bool,
     /// Prefix of the tag that tells zones apart; absent means none.
     pub unique_tag: Option<String>,
     /// When writes reach the disk.

@@ -143,6 +143,7 @@ fn cluster(
                 max_memory,
                 max_storage,
                 store_dir,
+                store_on_root: false,
                 unique_tag: shared.zoned.then(|| "az:".to_owned()),
                 sync,
                 domain,

@@ -9,8 +9,8 @@ use host_state::document::{
 };
 use host_state::lease::Lease;
 use host_state::observed::{
-    BinaryObserved, ClaimObserved, ClaimsObserved, Observed, ProcessObserved, RunningObserved, StoreFile,
-    StoreMark, StoreObserved,
+    BinaryObserved, ClaimObserved, ClaimsObserved, Mount, Observed, ProcessObserved, RunningObserved,
+    StoreDisk, StoreFile, StoreMark, StoreObserved,
 };
 use host_state::report::{ClaimStatus, MeshRow, Report, RunStatus, SectionStatus, ServerStatus};
 use host_state::{Desired, Plan, SignedSection};
@@ -26,6 +26,23 @@ pub(super) const VERSION: &str = "fake";
 const BINARY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 /// Id of the store that it pretends to have.
 const STORE: &str = "00000000000000000000000000000001";
+
+/// The disk that it pretends to have: one that `production` takes.
+pub(super) fn disk() -> StoreDisk {
+    let mount = Mount {
+        point: "/data".to_owned(),
+        source: "/dev/nvme1n1".to_owned(),
+        fs_type: "xfs".to_owned(),
+        options: ["rw".to_owned()].into(),
+    };
+    StoreDisk {
+        mount,
+        on_root: false,
+        size: 1 << 40,
+        free: 1 << 39,
+        ballast: Some(host_state::preflight::MAX_BALLAST),
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Model {
@@ -173,6 +190,7 @@ impl Model {
                 has_data: self.lineage.is_some(),
                 accounts: Vec::new(),
             },
+            disk: Ok(disk()),
             binary: BinaryObserved::Present {
                 path: "nats-server".to_owned(),
                 version: desired.server.version.clone(),

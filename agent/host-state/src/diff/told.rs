@@ -6,6 +6,7 @@ use super::process::short;
 use super::{ClaimProblem, Difference, StoreDanger, StoreUnmarked};
 use crate::drift::{Drift, Finding};
 use crate::layout;
+use crate::preflight::size;
 
 /// Beginning of the finding that the resolver's accounts could not be looked at, so that a caller can tell "not known"
 /// from "nothing is wrong".
@@ -75,6 +76,14 @@ impl Difference {
             Difference::StoreOwner { desired, found } => {
                 Ok(one("store", Some("owner"), Some(&desired.to_string()), Some(&found.to_string())))
             }
+            Difference::StoreBallast { desired, found, has_room: true } => {
+                Ok(one("store", Some("ballast"), Some(&size(*desired)), found.map(size).as_deref()))
+            }
+            Difference::StoreBallast { desired, found: _, has_room: false } => Err(finding(
+                "store",
+                format!("there is no room for the ballast file of {}", size(*desired)),
+                "remove data or enlarge the disk; the next apply makes the file, which is deleted when the disk is full",
+            )),
             Difference::StoreDanger(danger) => Err(store(danger)),
             Difference::BinaryToInstall { desired, found } => {
                 Ok(one("binary", None, Some(desired), found.as_deref()))
@@ -189,6 +198,27 @@ fn store(danger: &StoreDanger) -> Finding {
         StoreDanger::DataOwner { directory, desired, found } => (
             format!("the data in `{directory}` belongs to user {found}, nats-server runs as user {desired}"),
             "give it to that user with `chown -R`, then apply again; an agent changes no file of a store",
+        ),
+        StoreDanger::OnRoot { directory, disk } => (
+            format!(
+                "store directory `{directory}` lies on the root file system, {disk}: no disk is mounted at it or above it"
+            ),
+            "mount the disk, and have it mounted at boot; where the root disk is meant, set \
+             `jetstream.store_on_root = true`",
+        ),
+        StoreDanger::ReadOnly { directory, disk, point } => (
+            format!(
+                "store directory `{directory}` cannot be written: {disk} is mounted read-only at `{point}`"
+            ),
+            "a disk with errors is remounted read-only: look at `dmesg`, repair it, mount it `rw`, then plan again",
+        ),
+        StoreDanger::Full { directory, disk, has_ballast } => (
+            format!("store directory `{directory}` is full: {disk} has no free byte"),
+            if *has_ballast {
+                "delete `nats-agent-ballast` in it to make room, apply, then remove data or enlarge the disk"
+            } else {
+                "enlarge the disk, or move what is not nats-server's off it; nothing in the store is deleted"
+            },
         ),
         StoreDanger::Lineage { desired, found } => (
             format!("the store belongs to meta group `{found}`, the release is into `{desired}`"),

@@ -124,6 +124,8 @@ pub struct StoreSpec {
     pub directory: String,
     /// Permission bits of the directory, like 0o700.
     pub mode: u32,
+    /// Whether it may lie on the root file system, which `production` refuses otherwise.
+    pub on_root: bool,
     /// Who the data belongs to.
     pub identity: StoreIdentity,
 }

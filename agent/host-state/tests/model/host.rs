@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::desired::{DesiredClaim, DesiredFile, Owner, Run};
-use host_state::document::{BinarySource, Release, ServerBinary, StoreIdentity, StoreSpec};
+use host_state::document::{BinarySource, Profile, Release, ServerBinary, StoreIdentity, StoreSpec};
 use host_state::layout::{CERT_FILE, CONFIG_FILE, KEY_FILE};
 use host_state::observed::{
-    BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, ProcessObserved, RunningObserved, StoreFile,
-    StoreMark, StoreObserved,
+    BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, Mount, ProcessObserved, RunningObserved,
+    StoreDisk, StoreFile, StoreMark, StoreObserved,
 };
 use host_state::{Desired, Observed};
 use nats_config::{ServerConfig, render};
@@ -19,6 +19,8 @@ pub(crate) const UNSEEN: &str = "it could not be seen";
 pub(crate) const NOT_AFTER: &str = "2027-01-01T00:00:00Z";
 /// Checksum of the binary of a file source.
 pub(crate) const BINARY: &str = "b0";
+/// Bytes of a ballast file on the disk of every host here.
+pub(crate) const BALLAST: u64 = 16 << 20;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
@@ -34,13 +36,16 @@ impl Host {
 
     /// How many observations failed that the desired state asks about.
     pub(crate) fn unseen(&self) -> usize {
-        let Observed { files, running, store, binary: _, process: _, claims } = &self.observed;
+        let Observed { files, running, store, disk, binary: _, process: _, claims } = &self.observed;
         let named = |(name, file): (&String, &FileObserved)| {
             self.desired.files.contains_key(name) && matches!(file, FileObserved::Unreadable { .. })
         };
         files.iter().filter(|entry| named(*entry)).count()
             + usize::from(matches!(running, RunningObserved::Silent { .. }))
-            + usize::from(matches!(store, StoreObserved::Unreadable { .. }))
+            + usize::from(
+                matches!(store, StoreObserved::Unreadable { .. })
+                    || (disk.is_err() && self.desired.profile == Profile::Production),
+            )
             + usize::from(matches!(claims, ClaimsObserved::Silent { .. }))
     }
 }
@@ -114,13 +119,27 @@ fn desired() -> impl Strategy<Value = Desired> {
     let store = proptest::option::of(Just("s1".to_owned()));
     let owner = proptest::option::of(Just(Owner { uid: 1, gid: 1 }));
     let leaf = proptest::option::of(Just(NOT_AFTER.to_owned()));
-    let facts = (lineage(), any::<bool>(), store, leaf, owner);
+    let profile = prop_oneof![Just(Profile::Production), Just(Profile::Development)];
+    let facts = (lineage(), any::<bool>(), store, leaf, owner, profile);
     (configs(), proptest::option::of(configs()), lineage(), source, claims, facts).prop_map(
-        |(config, rendered, release, source, claims, (lineage, formed, store_id, leaf_not_after, owner))| {
+        |(
+            config,
+            rendered,
+            release,
+            source,
+            claims,
+            (lineage, formed, store_id, leaf_not_after, owner, profile),
+        )| {
             Desired {
                 config,
                 server: ServerBinary { version: "2.15.1".to_owned(), source },
-                store: StoreSpec { directory: "/data".to_owned(), mode: 0o700, identity: identity("east") },
+                store: StoreSpec {
+                    directory: "/data".to_owned(),
+                    mode: 0o700,
+                    on_root: false,
+                    identity: identity("east"),
+                },
+                profile,
                 run: release.map_or(Run::Held, |meta_lineage| {
                     Run::Released(Release { meta_lineage, members: BTreeSet::from(["east-1".to_owned()]) })
                 }),
@@ -229,6 +248,33 @@ fn store() -> impl Strategy<Value = StoreObserved> {
     ]
 }
 
+/// A writable disk of its own with room on it and no ballast file.
+pub(crate) fn good_disk() -> StoreDisk {
+    let mount = Mount {
+        point: "/data".to_owned(),
+        source: "/dev/sdb1".to_owned(),
+        fs_type: "ext4".to_owned(),
+        options: BTreeSet::from(["rw".to_owned()]),
+    };
+    StoreDisk { mount, on_root: false, size: 100 * BALLAST, free: 50 * BALLAST, ballast: None }
+}
+
+fn disk() -> impl Strategy<Value = Result<StoreDisk, String>> {
+    let options = prop_oneof![9 => Just("rw"), 1 => Just("ro")];
+    let fs_type = prop_oneof![4 => Just("ext4"), 1 => Just("zfs")];
+    let free = prop_oneof![1 => Just(0), 1 => Just(2 << 20), 6 => Just(1 << 32)];
+    let ballast = prop_oneof![Just(None), Just(Some(4096)), Just(Some(BALLAST))];
+    let on_root = proptest::bool::weighted(0.2);
+    let seen =
+        (options, fs_type, on_root, free, ballast).prop_map(|(options, fs_type, on_root, free, ballast)| {
+            let mut disk = StoreDisk { on_root, free, ballast, ..good_disk() };
+            disk.mount.options = BTreeSet::from([options.to_owned()]);
+            disk.mount.fs_type = fs_type.to_owned();
+            Ok(disk)
+        });
+    prop_oneof![1 => Just(Err(unseen())), 9 => seen]
+}
+
 fn binary() -> impl Strategy<Value = BinaryObserved> {
     let path = "nats-server".to_owned();
     let version = prop_oneof![4 => Just("2.15.1"), 1 => Just("2.14.0")];
@@ -265,29 +311,32 @@ fn claims() -> impl Strategy<Value = ClaimsObserved> {
 /// A host whose parts do not contradict each other: what does not run says nothing.
 pub(crate) fn host() -> impl Strategy<Value = Host> {
     let process = (any::<bool>(), prop_oneof![3 => Just(BINARY), 1 => Just("b1")]);
-    (desired(), process, running(), store(), binary(), claims(), proptest::option::of(configs()))
-        .prop_flat_map(|(desired, (runs, binary_sha256), running, store, binary, claims, running_config)| {
-            let files: Vec<_> = desired
-                .files
-                .iter()
-                .map(|(name, wanted)| (Just(name.clone()), file(wanted.clone())))
-                .collect();
-            files.prop_map(move |files| Host {
-                desired: desired.clone(),
-                running_config: running_config.clone().filter(|_| runs),
-                observed: Observed {
-                    files: files.into_iter().collect(),
-                    running: if runs { running.clone() } else { RunningObserved::Stopped },
-                    store: store.clone(),
-                    binary: binary.clone(),
-                    process: if runs {
-                        let binary_sha256 = binary_sha256.to_owned();
-                        ProcessObserved::Running { pid: 7, started_at: 0, binary_sha256 }
-                    } else {
-                        ProcessObserved::Stopped { last_exit: None }
+    (desired(), process, running(), (store(), disk()), binary(), claims(), proptest::option::of(configs()))
+        .prop_flat_map(
+            |(desired, (runs, binary_sha256), running, (store, disk), binary, claims, running_config)| {
+                let files: Vec<_> = desired
+                    .files
+                    .iter()
+                    .map(|(name, wanted)| (Just(name.clone()), file(wanted.clone())))
+                    .collect();
+                files.prop_map(move |files| Host {
+                    desired: desired.clone(),
+                    running_config: running_config.clone().filter(|_| runs),
+                    observed: Observed {
+                        files: files.into_iter().collect(),
+                        running: if runs { running.clone() } else { RunningObserved::Stopped },
+                        store: store.clone(),
+                        disk: disk.clone(),
+                        binary: binary.clone(),
+                        process: if runs {
+                            let binary_sha256 = binary_sha256.to_owned();
+                            ProcessObserved::Running { pid: 7, started_at: 0, binary_sha256 }
+                        } else {
+                            ProcessObserved::Stopped { last_exit: None }
+                        },
+                        claims: if runs { claims.clone() } else { ClaimsObserved::Stopped },
                     },
-                    claims: if runs { claims.clone() } else { ClaimsObserved::Stopped },
-                },
-            })
-        })
+                })
+            },
+        )
 }

@@ -7,8 +7,8 @@ mod steps;
 use std::collections::BTreeSet;
 
 use host_state::desired::Run;
-use host_state::document::{BinarySource, Release};
-use host_state::observed::{ProcessObserved, StoreObserved};
+use host_state::document::{BinarySource, Profile, Release};
+use host_state::observed::{ProcessObserved, StoreDisk, StoreObserved};
 use host_state::plan::{Impact, Part};
 use host_state::{Difference, Plan, Step, diff, drift, plan};
 use nats_config::ServerConfig;
@@ -82,6 +82,7 @@ fn settled(running: ServerConfig, desired: ServerConfig) -> Host {
     host.desired.server.source =
         BinarySource::File { path: "/x".to_owned(), sha256: host::BINARY.to_owned() };
     host.observed.store = StoreObserved::Missing;
+    host.observed.disk = Ok(host::good_disk());
     (host.desired.lineage, host.desired.formed, host.desired.store_id) = (None, false, None);
     host.running_config = Some(running);
     for step in
@@ -166,4 +167,65 @@ fn the_model_of_a_host_is_a_configuration_that_reloads() {
     for (payload, port, route) in [(0, 0, 0), (1, 1, 1)] {
         assert_eq!(host::config(payload, port, route).validate(), Ok(()));
     }
+}
+
+/// What is said of a settled production host after `change`, drift before findings.
+fn told_of_disk(change: impl FnOnce(&mut Host)) -> Vec<String> {
+    let mut host = settled(host::config(0, 0, 0), host::config(0, 0, 0));
+    host.desired.profile = Profile::Production;
+    host.observed.disk = Ok(StoreDisk { ballast: Some(host::BALLAST), ..host::good_disk() });
+    change(&mut host);
+    let (drift, findings) = drift(&planned(&host).0);
+    let drift = drift.iter().map(ToString::to_string);
+    drift.chain(findings.into_iter().map(|finding| finding.problem)).collect()
+}
+
+fn disk(host: &mut Host) -> &mut StoreDisk {
+    host.observed.disk.as_mut().unwrap()
+}
+
+#[test]
+fn nothing_starts_where_no_disk_is_mounted_or_nothing_can_be_written() {
+    let on_root = "store directory `/data` lies on the root file system, /dev/sdb1 (ext4): no disk is mounted at it or \
+                   above it";
+    assert_eq!(told_of_disk(|_| {}), Vec::<String>::new());
+    assert_eq!(told_of_disk(|host| disk(host).on_root = true), [on_root]);
+    let allowed = |host: &mut Host| (disk(host).on_root, host.desired.store.on_root) = (true, true);
+    assert_eq!(told_of_disk(allowed), Vec::<String>::new());
+    let relaxed = |host: &mut Host| {
+        (disk(host).on_root, host.desired.profile) = (true, Profile::Development);
+    };
+    assert_eq!(told_of_disk(relaxed), Vec::<String>::new());
+    let unmounted = |host: &mut Host| {
+        steps::apply(&Step::Stop, host);
+        (disk(host).on_root, disk(host).ballast, host.observed.store) = (true, None, StoreObserved::Missing);
+    };
+    assert_eq!(
+        told_of_disk(unmounted),
+        ["store directory `/data` is gone, this host has data in it", on_root]
+    );
+    assert_eq!(
+        told_of_disk(|host| disk(host).mount.options = BTreeSet::from(["ro".to_owned()])),
+        ["store directory `/data` cannot be written: /dev/sdb1 (ext4) is mounted read-only at `/data`"]
+    );
+    assert_eq!(
+        told_of_disk(|host| disk(host).free = 0),
+        ["store directory `/data` is full: /dev/sdb1 (ext4) has no free byte"]
+    );
+}
+
+#[test]
+fn a_ballast_file_is_made_anew_once_there_is_room() {
+    let gone = |host: &mut Host| disk(host).ballast = None;
+    assert_eq!(told_of_disk(gone), ["store `ballast` is missing, should be `16 MiB`"]);
+    assert_eq!(
+        told_of_disk(|host| disk(host).ballast = Some(1 << 20)),
+        ["store `ballast` is `1 MiB`, should be `16 MiB`"]
+    );
+    let tight = |host: &mut Host| (disk(host).ballast, disk(host).free) = (None, host::BALLAST);
+    assert_eq!(told_of_disk(tight), ["there is no room for the ballast file of 16 MiB"]);
+    let relaxed = |host: &mut Host| {
+        (disk(host).ballast, host.desired.profile) = (None, Profile::Development);
+    };
+    assert_eq!(told_of_disk(relaxed), Vec::<String>::new());
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use host_state::Step;
 use host_state::desired::{DesiredFile, Run};
-use host_state::document::BinarySource;
+use host_state::document::{BinarySource, Profile};
 use host_state::observed::{
     BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, ProcessObserved, RunningObserved, StoreFile,
     StoreMark, StoreObserved,
@@ -94,6 +94,12 @@ fn prepare_store(host: &mut Host) {
         has_data,
         accounts,
     };
+    if let Ok(disk) = &mut host.observed.disk
+        && host.desired.profile == Profile::Production
+        && disk.has_room_for_ballast()
+    {
+        disk.ballast = Some(disk.ballast_due().max(disk.ballast.unwrap_or(0)));
+    }
 }
 
 /// The server has read the rendition and says so.

@@ -265,6 +265,7 @@ fn jetstream(value: &Value, path: &Path, reading: &mut Reading) -> Option<JetStr
         max_memory: max_memory?,
         max_storage: max_storage?,
         store_dir: store_dir?,
+        store_on_root: flag_of(value, "store_on_root", reading),
         unique_tag,
         sync: sync.unwrap_or(SyncInterval::Always),
         domain,

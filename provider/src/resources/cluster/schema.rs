@@ -196,6 +196,10 @@ fn jetstream() -> Attribute {
             Attribute::string("store_dir").required().description(
                 "Absolute directory; a `nats-agent` marks it as this server's and starts on no other.",
             ),
+            Attribute::bool("store_on_root").description(
+                "Whether `store_dir` may lie on the root file system (default false). A `production` cluster refuses that: \
+                 it looks like a disk that is not mounted.",
+            ),
             Attribute::string("unique_tag").description(
                 "Prefix of the tag, like `az:`, of which a stream's replicas must all have different values.",
             ),

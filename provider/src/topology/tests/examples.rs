@@ -45,6 +45,7 @@ pub(super) fn cluster(name: &str, block: u8) -> Cluster {
             max_memory: "16GB".parse().unwrap(),
             max_storage: "200GB".parse().unwrap(),
             store_dir: "/data/jetstream".to_owned(),
+            store_on_root: false,
             unique_tag: Some("az:".to_owned()),
             sync: SyncInterval::Always,
             domain: None,
