@@ -77,6 +77,11 @@ pub const ENROLLMENT_FILE: &str = "enrollment.json";
 /// The lease that keeps two applies apart; absent when nobody holds it.
 pub const LEASE_FILE: &str = "lease.json";
 
+/// Directory of the audit log: numbered files of records, one a line.
+pub const AUDIT: &str = "audit";
+/// Permission bits of a file of the audit log.
+pub const AUDIT_MODE: u32 = 0o640;
+
 /// File in the store directory that says whose data it is, beside nats-server's own `jetstream` directory.
 pub const STORE_IDENTITY_FILE: &str = "nats-agent-store.json";
 /// File in the store directory that holds nothing but room: deleted by a person when the disk is full.
@@ -119,6 +124,17 @@ pub fn rendition_number(name: &str) -> Option<u64> {
     (rendition_name(number) == name).then_some(number)
 }
 
+/// Name of a file of the audit log below [`AUDIT`], like `000001.jsonl`.
+pub fn audit_file(number: u64) -> String {
+    format!("{number:06}.jsonl")
+}
+
+/// The number of a file of the audit log; `None` for anything else.
+pub fn audit_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".jsonl")?.parse().ok()?;
+    (audit_file(number) == name).then_some(number)
+}
+
 /// A section's file below [`LEDGER`], like `cluster.json`.
 pub fn ledger_file(section: crate::SectionKind) -> String {
     format!("{section}.json")
@@ -152,6 +168,10 @@ mod tests {
         }
         for other in ["", "8", "0000008", "+00008", "current", "00000８"] {
             assert_eq!(rendition_number(other), None, "{other}");
+        }
+        assert_eq!(audit_number(&audit_file(8)), Some(8));
+        for other in ["8.jsonl", "0000008.jsonl", "+00008.jsonl", "000008.jsonl.bak", "000008"] {
+            assert_eq!(audit_number(other), None, "{other}");
         }
     }
 }

@@ -11,6 +11,7 @@
 //! plan      differences ordered into steps        drift   differences told to people
 //! report    what an agent answers            firewall  rules of managed ports, and the table they make
 //! preflight facts of a host as checks: whether it is fit to keep data
+//! audit     the record of every change, and what shows that it was touched
 //! ```
 //!
 //! Nothing here reads a clock, a file, the environment or randomness, and nothing here decides *when*.
@@ -20,6 +21,7 @@
 //! - A server whose settings nobody knows is restarted, because a reload may be refused as a whole.
 
 pub mod admission;
+pub mod audit;
 mod chain;
 mod configuration;
 pub mod desired;

@@ -1,0 +1,56 @@
+//! A log looked through, line by line.
+
+use super::compare::Head;
+use super::line::{Line, Problem};
+
+/// A bad line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct Damage {
+    /// Which line, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// Looks a log through while it is read.
+///
+/// After a bad line it goes on with the next one that is whole by itself, so that what came later is looked at too and
+/// an agent knows where to go on.
+#[derive(Debug, Clone, Default)]
+pub struct Verifier {
+    head: Option<Head>,
+}
+
+impl Verifier {
+    /// Takes the next line, without its newline, and returns it where it could be read at all.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the line itself where only its place is wrong.
+    pub fn take(&mut self, text: &[u8]) -> Result<Line, (Problem, Option<Line>)> {
+        let line = Line::parse(text).map_err(|problem| (problem, None))?;
+        let before = self.head.replace(line.head());
+        match line.follows(before.as_ref()) {
+            Ok(()) => Ok(line),
+            Err(problem) => Err((problem, Some(line))),
+        }
+    }
+
+    /// The last record that was whole; absent before the first.
+    #[must_use]
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+}
+
+/// Looks a whole log through. `lines` have no newlines; a last line that a crash cut short is not among them.
+///
+/// # Errors
+/// The first bad line.
+pub fn verify<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Head>, Damage> {
+    let mut verifier = Verifier::default();
+    for (line, text) in (1..).zip(lines) {
+        verifier.take(text).map_err(|(problem, _)| Damage { line, problem })?;
+    }
+    Ok(verifier.head)
+}
