@@ -11,6 +11,7 @@
 //! - A server is stopped by SIGTERM; stepping its leaders down before is the conductor's.
 
 mod admit;
+pub mod audit;
 mod candidate;
 pub mod claim;
 mod events;
@@ -38,13 +39,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use host_state::audit::{Occasion, RecordHash, What};
 use host_state::lease::Wish;
 use host_state::report::{ApplyEvent, Report};
-use host_state::{Plan, SignedSection, layout};
+use host_state::{Plan, SignedSection, Step, layout};
 use identity::HostKeys;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use self::audit::Log;
 use self::events::Events;
 use self::files::FileError;
 use self::host::{Host, Parts};
@@ -52,7 +55,7 @@ use self::ledger::{Kept, Ledger};
 use self::rendition::Renditions;
 use self::secret::SecretError;
 use self::target::{Target, Which};
-use crate::parts::effects::Effects;
+use crate::parts::effects::{Effects, Gate};
 use crate::parts::nats::process;
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{
@@ -140,12 +143,15 @@ impl LocalApplier {
         prepare_directories(&effects, &settings)?;
         let lock = files::lock(&effects, &state_dir.join(LOCK_FILE))?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: state_dir.clone() })?;
+        let audit = Log::open(state_dir.join(layout::AUDIT), effects.clone());
+        let effects = effects.behind(Arc::<Log>::clone(&audit) as Arc<dyn Gate>);
         let secret = secret::read_or_make(&effects, &state_dir)?;
         let ledger = Ledger::open(state_dir.join(layout::LEDGER), effects.clone())?;
         let renditions = Renditions::open(state_dir.clone(), effects.clone())?
             .with_directory_mode(settings.place.directory_mode());
         let leaf = Leaf::read(&state_dir)?;
-        let host = Arc::new(Host::new(Parts { settings, effects, view, secret, ledger, renditions, lock }));
+        let host =
+            Arc::new(Host::new(Parts { settings, effects, audit, view, secret, ledger, renditions, lock }));
         if let Kept::Valid(record) = claim::read(&state_dir) {
             host.after_claim(&record, leaf)?;
         }
@@ -216,6 +222,10 @@ impl Applier for LocalApplier {
         Ok(Report { mesh, ..report })
     }
 
+    async fn audit_hash(&self, seq: u64) -> Result<Option<RecordHash>, ApplierError> {
+        Ok(self.host.audit.hash_at(seq))
+    }
+
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError> {
         let contents = self.host.contents()?;
         let entries = [contents.cluster, contents.gateway, contents.claims];
@@ -247,7 +257,7 @@ impl Applier for LocalApplier {
             let mode = order.mode;
             tracing::info!(role = %caller.role, serial = caller.serial, ?mode, "apply");
             let events = Events::to(events);
-            let outcome = host.apply(order, &events).await?;
+            let outcome = host.apply(order, &caller, &events).await?;
             host.stand_in_mesh().await;
             let report = Box::new(host.report().await);
             events.finish(ApplyEvent::Finished { outcome, report }).await;
@@ -286,11 +296,17 @@ impl Applier for LocalApplier {
     async fn shut_down(&self) {
         self.reconciler.abort();
         let _work = self.host.work.lock().await;
+        let _acting = self.host.audit.acting_by_itself(Occasion::Stop);
         let target = self.host.ledger.read().ok().and_then(|contents| {
             let confirmed = Target::of(&contents, Which::Confirmed).ok().flatten();
             confirmed.or_else(|| Target::of(&contents, Which::Accepted).ok().flatten())
         });
-        if let Err(reason) = self.host.stop_any_server(target.as_ref()).await {
+        if self.host.running_server().is_none() {
+            return;
+        }
+        let stop = What::Step { step: Step::Stop.to_string(), rendition: None };
+        let announced = self.host.audit.announce_anyway(stop);
+        if let Err(reason) = announced.told(self.host.stop_any_server(target.as_ref()).await) {
             tracing::error!(reason, "nats-server goes on");
         }
     }

@@ -3,6 +3,7 @@
 //! Each command is a file of its own. Results go to standard output and nothing else does; logs and errors go to
 //! standard error. No secret is taken as an argument, because arguments are seen by every user of a host.
 
+mod audit;
 mod authority;
 mod creds;
 mod diff;
@@ -29,23 +30,24 @@ const STATE_DIR: &str = "/var/lib/nats-agent";
 const EXIT_FAILED: u8 = 1;
 /// Exit code of `preflight` when it refuses the host.
 const EXIT_REFUSED: u8 = 2;
-/// Exit code of `diff` when the host differs from what is desired.
+/// Exit code of `diff` when the host differs from what is desired, and of `audit verify` when the log is damaged.
 const EXIT_DRIFT: u8 = 2;
 /// Exit code when the command line is wrong. Source: sysexits.h `EX_USAGE`; clap's own 2 would read as drift.
 const EXIT_USAGE: u8 = 64;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0   done; for `diff`: nothing differs; for `preflight`: nothing is refused
+  0   done; for `diff`: nothing differs; for `preflight`: nothing is refused; for `audit verify`: the log is sound
   1   failed, the reason is on standard error
-  2   `diff` found drift or findings, `preflight` refuses the host
+  2   `diff` found drift or findings, `preflight` refuses the host, `audit verify` found damage
   64  the command line is wrong
 
 Examples:
   nats-agent serve --state-dir /var/lib/nats-agent --listen 10.10.151.211:8442
   nats-agent enroll --state-dir /var/lib/nats-agent < enrollment.txt
   nats-agent status
-  nats-agent diff --json";
+  nats-agent diff --json
+  nats-agent audit verify";
 
 /// The agent on each host of a NATS supercluster: nats-server, its configuration, certificates and store.
 #[derive(Debug, Parser)]
@@ -68,6 +70,7 @@ enum Command {
     Status(status::Status),
     Diff(diff::Diff),
     Preflight(preflight::Preflight),
+    Audit(audit::Audit),
     Creds(creds::Creds),
     Version(version::Version),
 }
@@ -93,6 +96,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Diff(diff) => diff.run(),
         Command::Preflight(preflight) => preflight.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Creds(creds) => creds.run(),
         Command::Version(version) => version.run(),
     };

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{Plan, SignedSection, layout};
@@ -281,6 +282,8 @@ pub trait Applier: Send + Sync + 'static {
     async fn bind(&self, claim: NewClaim) -> Result<(), ApplierError>;
     /// A fresh sweep.
     async fn observe(&self) -> Result<Report, ApplierError>;
+    /// Hash of record `seq` of the audit log; absent when the log has no such record.
+    async fn audit_hash(&self, seq: u64) -> Result<Option<RecordHash>, ApplierError>;
     /// Sections in the ledger, newest taken in.
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError>;
     /// How to reach the local nats-server as the agent's system user.

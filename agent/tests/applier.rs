@@ -1,6 +1,8 @@
 //! The applier on a real nats-server: staged, rolled, changed, edited, killed, crashed. The front is the real one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up must fail")]
 
+#[path = "applier/audit.rs"]
+mod audit;
 #[path = "applier/changes.rs"]
 mod changes;
 #[path = "applier/claims.rs"]

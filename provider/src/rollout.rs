@@ -1,9 +1,11 @@
 //! Bringing many hosts to what was declared: order and gates.
 //!
 //! [`plan`] decides, purely, who goes when; [`join`] connects and claims, [`material`] signs what hosts are told,
-//! [`lease`] keeps others away, [`heads`] tells what they wrote before, [`run`] applies wave by wave and [`gate`] waits
-//! between them. One conductor for `nats_cluster` and `nats_gateway`.
+//! [`lease`] keeps others away, [`run`] applies wave by wave and [`gate`] waits between them. [`heads`] and [`audit`] know
+//! what was seen of hosts before, and [`beside`] keeps it. One conductor for `nats_cluster` and `nats_gateway`.
 
+pub mod audit;
+pub mod beside;
 pub mod gate;
 pub mod heads;
 pub mod join;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use host_state::Drift;
+use host_state::audit::RecordHash;
 use host_state::lease::LeaseAction;
 use identity::{Authority, Generations, Role, RootKey};
 use nats_agent_api::fake::FakeAgent;
@@ -391,4 +392,50 @@ async fn what_was_written_while_the_lease_was_waited_for_is_not_written_over() {
     assert!(failure.left.is_none() && told.contains("Somebody else has changed these hosts"), "{told}");
     assert!(told.contains("`east-2` was told something else by "), "{told}");
     assert!(agents.iter().all(|agent| agent.sections()[0].header.generation == 1));
+}
+
+/// Hashes of an audit log's records, made of what is done in each.
+fn log(records: &str) -> Vec<RecordHash> {
+    records.chars().map(|record| format!("{:02x}", record as u32).repeat(32).try_into().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_or_rewritten_audit_log_is_told_by_every_refresh_until_it_is_whole_again() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents = bare(&authority(ROOT), 3).await;
+    let audit = |records: &str| agents[1].script(|script| script.audit = log(records));
+    audit("abcd");
+    let block = cluster(trust, &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    let refreshed = async |from: &Instance| {
+        let (read, warnings) = harness.read("nats_cluster", from).await.unwrap();
+        let read = read.unwrap();
+        let found: Vec<String> =
+            read.state.attr("findings").elements().filter_map(Value::as_str).map(str::to_owned).collect();
+        assert_eq!(told(&warnings).contains("Cluster `east` has findings"), !found.is_empty(), "{warnings}");
+        let plan = harness.plan("nats_cluster", Some(&read), block.clone()).await.unwrap();
+        assert_eq!(plan.action, Action::NoOp, "a finding is no change");
+        (read, found)
+    };
+    let (read, found) = refreshed(&made).await;
+    assert_eq!(found, Vec::<String>::new());
+    audit("abcdefg");
+    let (longer, found) = refreshed(&read).await;
+    assert_eq!(found, Vec::<String>::new());
+    for (records, problem) in [
+        ("abcdef", "it ends with record 6, and it had 7 records"),
+        ("abc", "it ends with record 3, and it had 7 records"),
+        ("", "there is no log, and it had 7 records"),
+        ("abcdefxh", "record 7 is another one than it was"),
+    ] {
+        audit(records);
+        let (again, found) = refreshed(&longer).await;
+        assert_eq!(found.len(), 1, "{records}: {found:?}");
+        assert!(found[0].starts_with("east-2: audit log") && found[0].contains(problem), "{found:?}");
+        // What was seen in between does not make it good.
+        assert_eq!(refreshed(&again).await.1, found);
+        audit("abcdefgh");
+        assert_eq!(refreshed(&again).await.1, Vec::<String>::new(), "it was put back");
+    }
 }

@@ -8,7 +8,6 @@ mod verify;
 
 use std::time::Duration;
 
-use host_state::report::Report;
 use host_state::{Plan, SignedSection};
 use identity::{ClientIdentity, HostName};
 use tonic::transport::Channel;
@@ -96,14 +95,20 @@ impl AgentClient {
     /// # Errors
     /// [`CallError`].
     pub async fn observe(&self) -> Result<Observation, CallError> {
+        self.observe_with(0).await
+    }
+
+    /// As [`AgentClient::observe`], with the hash of record `audit_seq` of the host's audit log; 0 asks for none.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn observe_with(&self, audit_seq: u64) -> Result<Observation, CallError> {
         let response = self
-            .call("Observe", wire::ObserveRequest {}, |mut wire, request| async move {
+            .call("Observe", wire::ObserveRequest { audit_seq }, |mut wire, request| async move {
                 wire.observe(request).await
             })
             .await?;
-        let wire::ObserveResponse { report_json, sections } = response;
-        let report: Report = self.read("Observe", convert::answer("the report", &report_json))?;
-        Ok(Observation { report, sections: self.read("Observe", convert::sections_from_wire(sections))? })
+        self.read("Observe", convert::observation_from_wire(response))
     }
 
     /// What an apply of these sections would do.

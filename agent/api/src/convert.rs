@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use host_state::audit::RecordHash;
 use host_state::document::MAX_BODY_BYTES;
 use host_state::{SignedSection, document};
 use serde::de::DeserializeOwned;
 
 use crate::order::{
-    ApplyMode, ApplyOrder, LeaseAction, LeaseAnswer, LeaseOrder, MAX_PROBE_TARGETS, ProbeOrder, ProbeResult,
-    TrialOrder, TunnelCall, TunnelLogin, TunnelReply, TunnelRequest, TunnelResponse,
+    ApplyMode, ApplyOrder, LeaseAction, LeaseAnswer, LeaseOrder, MAX_PROBE_TARGETS, Observation, ProbeOrder,
+    ProbeResult, TrialOrder, TunnelCall, TunnelLogin, TunnelReply, TunnelRequest, TunnelResponse,
 };
 use crate::wire;
 
@@ -83,6 +84,31 @@ pub(crate) fn json<T: DeserializeOwned>(what: &'static str, text: &str, max: usi
 /// JSON of a report, plan or event.
 pub(crate) fn answer<T: DeserializeOwned>(what: &'static str, text: &str) -> Converted<T> {
     json(what, text, MAX_ANSWER_BYTES)
+}
+
+pub(crate) fn observation_to_wire(observation: Observation) -> wire::ObserveResponse {
+    let Observation { report, sections, audit_hash } = observation;
+    wire::ObserveResponse {
+        report_json: document::canonical(&report),
+        sections: sections_to_wire(sections),
+        audit_hash: audit_hash.map(String::from).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn observation_from_wire(response: wire::ObserveResponse) -> Converted<Observation> {
+    let wire::ObserveResponse { report_json, sections, audit_hash } = response;
+    let audit_hash = match audit_hash {
+        none if none.is_empty() => None,
+        text => {
+            let unknown = |_| ConvertError::Unknown("form of a record's hash");
+            Some(RecordHash::try_from(text).map_err(unknown)?)
+        }
+    };
+    Ok(Observation {
+        report: answer("the report", &report_json)?,
+        sections: sections_from_wire(sections)?,
+        audit_hash,
+    })
 }
 
 pub(crate) fn section_to_wire(section: SignedSection) -> wire::Section {

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host_state::audit::RecordHash;
 use host_state::document::ContentHash;
 use host_state::report::{MeshRow, Outcome};
 use host_state::{Drift, Finding, SignedSection};
@@ -63,6 +64,8 @@ pub struct Script {
     pub drift: Vec<Drift>,
     /// What the report says.
     pub findings: Vec<Finding>,
+    /// Hashes of the audit log's records, oldest first.
+    pub audit: Vec<RecordHash>,
     /// What the report says; absent: every neighbour is reached while a server runs.
     pub mesh: Option<MeshRow>,
     /// Targets that a probe does not reach.
@@ -108,6 +111,7 @@ impl Default for Script {
             outcome: None,
             drift: Vec::new(),
             findings: Vec::new(),
+            audit: Vec::new(),
             mesh: None,
             unreachable: BTreeSet::new(),
             token_expired: false,

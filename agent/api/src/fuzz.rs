@@ -55,7 +55,8 @@ pub const TARGETS: &[Target] = &[
     }),
     ("agent_responses", responses, || {
         let report_json = "{}".to_owned();
-        let observed = wire::ObserveResponse { report_json, sections: vec![section()] };
+        let audit_hash = "0".repeat(64);
+        let observed = wire::ObserveResponse { report_json, sections: vec![section()], audit_hash };
         let reply = wire::TunnelReply { id: 1, payload: vec![1], status: 503, headers: [].into() };
         let step = Some(wire::tunnel_response::Step::Reply(reply));
         vec![observed.encode_to_vec(), wire::TunnelResponse { step }.encode_to_vec()]
@@ -137,9 +138,11 @@ fn claim(bytes: &[u8]) {
 
 /// What a caller reads of an agent, which may be an impostor's before it has proven itself.
 fn responses(bytes: &[u8]) {
-    if let Ok(wire::ObserveResponse { report_json, sections }) = wire::ObserveResponse::decode(bytes) {
-        let _ = convert::answer::<host_state::Report>("the report", &report_json);
-        let _ = convert::sections_from_wire(sections);
+    if let Ok(response) = wire::ObserveResponse::decode(bytes)
+        && let Ok(observation) = convert::observation_from_wire(response)
+    {
+        let again = convert::observation_from_wire(convert::observation_to_wire(observation.clone()));
+        assert_eq!(again.ok(), Some(observation), "what was understood can be said again");
     }
     if let Ok(wire::PreviewResponse { plan_json }) = wire::PreviewResponse::decode(bytes) {
         let _ = convert::answer::<host_state::Plan>("the plan", &plan_json);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use host_state::SignedSection;
+use host_state::audit::RecordHash;
 use host_state::report::Report;
 use identity::{HostKeys, HostName, HostNames, Role, Trust};
 
@@ -25,6 +26,8 @@ pub struct Observation {
     pub report: Report,
     /// Sections in the ledger, newest taken in.
     pub sections: Vec<SignedSection>,
+    /// Hash of the audit log's record that was asked for; absent when none was, or the log has it not.
+    pub audit_hash: Option<RecordHash>,
 }
 
 /// What Apply is asked.

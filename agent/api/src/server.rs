@@ -70,8 +70,9 @@ pub enum ServiceError {
 /// A claimed agent. Roles are checked before any of these is called.
 #[async_trait]
 pub trait AgentService: Send + Sync + 'static {
-    /// The host after a fresh sweep, and the sections in its ledger.
-    async fn observe(&self) -> Result<Observation, ServiceError>;
+    /// The host after a fresh sweep, and the sections in its ledger; with the hash of record `audit_seq` of its audit log,
+    /// unless that is 0.
+    async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError>;
     /// What an apply of these sections would do.
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError>;
     /// Does it. Events end with `Finished`, except when it is refused with an error before anything was done. Runs

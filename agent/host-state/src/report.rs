@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Head;
 use crate::document::{ContentHash, SectionKind};
 use crate::drift::{Drift, Finding};
 
@@ -36,6 +37,8 @@ pub struct Report {
     pub mesh: Option<MeshRow>,
     /// Certificates of this host, by name (`issuer`, `leaf`).
     pub certificates: BTreeMap<String, CertificateStatus>,
+    /// The last record of the audit log; absent while there is none that can be read.
+    pub audit: Option<Head>,
     /// Seconds since 1970 when this was seen, by the host's clock.
     pub observed_at: i64,
 }

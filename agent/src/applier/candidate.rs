@@ -1,5 +1,7 @@
 //! Renders what a change needs and sends it up the ladder, before anything is switched.
 
+use host_state::audit::What;
+use host_state::document::BinarySource;
 use host_state::plan::{Part, Plan, Step, rendition_config};
 use host_state::{layout, plan};
 use nats_config::ServerConfig;
@@ -28,6 +30,17 @@ pub(super) enum Action {
     Switch(Part, Ready),
     /// Switch to the same configuration with a newer certificate.
     Renew(Ready),
+}
+
+impl Action {
+    /// What its record says.
+    pub(super) fn announced(&self) -> What {
+        let rendition = match self {
+            Action::Switch(_, ready) | Action::Renew(ready) => Some(ready.number),
+            Action::Step(_) => None,
+        };
+        What::Step { step: self.to_string(), rendition }
+    }
 }
 
 impl std::fmt::Display for Action {
@@ -83,7 +96,15 @@ impl Host {
         let steps = self.plan(sight).steps;
         if steps.contains(&Step::InstallBinary) {
             let started = events.started(&Step::InstallBinary.to_string());
-            self.binaries.install(&target.cluster.server).map_err(|error| host_state::chain(&error))?;
+            let server = &target.cluster.server;
+            let sha256 = match &server.source {
+                BinarySource::File { sha256, .. } => Some(sha256.clone()),
+                BinarySource::Agent | BinarySource::Path { .. } => None,
+            };
+            let what = What::Binary { version: server.version.clone(), sha256 };
+            let announced = self.audit.announce(what).map_err(|error| host_state::chain(&error))?;
+            let installed = announced.ended(self.binaries.install(server));
+            installed.map_err(|error| host_state::chain(&error))?;
             events.done(started);
         }
         let mut actions = Vec::new();
@@ -176,7 +197,9 @@ impl Host {
                 let candidate = self.renditions.write_candidate(&files, target.marks.clone(), whole);
                 let candidate = candidate.map_err(|error| text(&error))?;
                 climb(&candidate.directory).await.map_err(|error| text(&error))?;
-                self.renditions.keep(&candidate).map_err(|error| text(&error))?;
+                let what = What::Rendition { rendition: candidate.number };
+                let announced = self.audit.announce(what).map_err(|error| text(&error))?;
+                announced.ended(self.renditions.keep(&candidate)).map_err(|error| text(&error))?;
                 candidate.number
             }
         };

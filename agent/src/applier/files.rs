@@ -1,6 +1,6 @@
 //! Files that survive a power cut: written beside, fsynced, renamed, and the directory fsynced.
 //!
-//! Nothing is ever written in place. A failed fsync is fatal for what was being written; it is never tried again
+//! Nothing is ever written in place, but that lines are added to the audit log. A failed fsync is fatal for what was being written; it is never tried again
 //! on the same file, because the kernel may have dropped the pages already.
 
 use std::fs::File;
@@ -193,6 +193,40 @@ pub fn write_new(
     file.write_all(bytes).map_err(write)?;
     effects.written(effect, path).map_err(write)?;
     file.sync_all().map_err(|source| FileError::Sync { path: path.to_owned(), source })?;
+    effects.reach(effect, Moment::After).map_err(write)
+}
+
+/// Adds `bytes` to the end of `path`, durably; makes it with the permission bits `mode` where it is missing. With `cut` the
+/// file ends after so many bytes first: behind them is what an earlier call did not bring to its end.
+///
+/// A crash half-way leaves the file as it was and perhaps a beginning of `bytes` behind it.
+///
+/// # Errors
+/// [`FileError`], naming the path; there may be a beginning of `bytes` then, or all of it.
+pub fn append(
+    effects: &Effects,
+    effect: Effect,
+    path: &Path,
+    cut: Option<u64>,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<(), FileError> {
+    let (directory, _) = split(path)?;
+    let write = |source| FileError::Write { path: path.to_owned(), source };
+    effects.reach(effect, Moment::Before).map_err(write)?;
+    let is_new = !path.exists();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(mode));
+    let mut file = File::from(file.map_err(|errno| write(errno.into()))?);
+    if let Some(keep) = cut {
+        file.set_len(keep).map_err(write)?;
+    }
+    file.write_all(bytes).map_err(write)?;
+    effects.written(effect, path).map_err(write)?;
+    file.sync_all().map_err(|source| FileError::Sync { path: path.to_owned(), source })?;
+    if is_new {
+        sync_directory(directory)?;
+    }
     effects.reach(effect, Moment::After).map_err(write)
 }
 

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
+use super::audit::Log;
 use super::claim::ClaimRecord;
 use super::files::FileError;
 use super::gate;
@@ -35,6 +36,7 @@ use crate::roles::{
 pub(super) struct Host {
     pub(super) settings: AgentSettings,
     pub(super) effects: Effects,
+    pub(super) audit: Arc<Log>,
     pub(super) view: Arc<dyn ServerView>,
     pub(super) secret: HostSecret,
     pub(super) keys: HostKeys,
@@ -64,6 +66,7 @@ pub(super) struct Host {
 pub(super) struct Parts {
     pub(super) settings: AgentSettings,
     pub(super) effects: Effects,
+    pub(super) audit: Arc<Log>,
     pub(super) view: Arc<dyn ServerView>,
     pub(super) secret: HostSecret,
     pub(super) ledger: Ledger,
@@ -73,7 +76,7 @@ pub(super) struct Parts {
 
 impl Host {
     pub(super) fn new(parts: Parts) -> Host {
-        let Parts { settings, effects, view, secret, ledger, renditions, lock } = parts;
+        let Parts { settings, effects, audit, view, secret, ledger, renditions, lock } = parts;
         let binaries =
             Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone())
                 .with_directory_mode(settings.place.directory_mode());
@@ -92,6 +95,7 @@ impl Host {
             _lock: lock,
             settings,
             effects,
+            audit,
             view,
             secret,
             ledger,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use host_state::audit::{Occasion, What};
 use host_state::desired::Run;
 use host_state::document::OnDrift;
 use host_state::report::Outcome;
@@ -16,6 +17,7 @@ use host_state::{Finding, layout};
 use super::candidate::Goal;
 use super::claim::{self, EnrollmentFile};
 use super::events::Events;
+use super::files::FileError;
 use super::gate;
 use super::host::{Host, now};
 use super::ledger::{Contents, HostFacts, Kept};
@@ -46,12 +48,14 @@ struct Clock {
 
 /// Runs until it is dropped. `started` is the work lock, held since before anybody could ask for a change.
 pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<()>) {
+    let acting = host.audit.acting_by_itself(Occasion::Start);
     host.end_left_trial().await;
     if host.recover().await {
         host.come_up().await;
     }
     // Also under an unreadable ledger, which nothing else is done with.
     host.renew_certificate().await;
+    drop(acting);
     drop(started);
     let (sweep, start) = (Instant::now() + SWEEP_INTERVAL, Instant::now());
     let mut clock = Clock { sweep, start, pause: BACK_OFF, in_mesh: None };
@@ -111,6 +115,7 @@ impl Host {
     /// A server that ended although it should run starts again, after a pause that grows.
     async fn server_ended(&self, clock: &mut Clock) {
         let Ok(_work) = self.work.try_lock() else { return };
+        let _acting = self.audit.acting_by_itself(Occasion::Sweep);
         if !self.recover().await {
             return;
         }
@@ -136,6 +141,8 @@ impl Host {
         // While a change is under way a wish stays.
         let Ok(_work) = self.work.try_lock() else { return };
         self.sweep_wanted.store(false, Ordering::Release);
+        let _acting = self.audit.acting_by_itself(Occasion::Sweep);
+        self.audit.settle();
         self.end_left_trial().await;
         let is_ended = self.recover().await;
         self.renew_certificate().await;
@@ -170,11 +177,15 @@ impl Host {
     }
 
     /// Mints and brings in a new leaf when one third of its life is over. Needs no readable ledger, so that
-    /// certificates stay valid while changes are frozen.
+    /// certificates stay valid while changes are frozen; and no audit log that can be written, for the same reason.
     pub(super) async fn renew_certificate(&self) {
         let renewed = match self.due_leaf() {
             Ok(None) => return,
-            Ok(Some(leaf)) => self.bring_leaf(&leaf).await,
+            Ok(Some(leaf)) => {
+                let _acting = self.audit.acting_by_itself(Occasion::Renewal);
+                let announced = self.audit.announce_anyway(What::Certificate { leaf: leaf.fingerprint() });
+                announced.told(self.bring_leaf(&leaf).await)
+            }
             Err(error) => Err(host_state::chain(&error)),
         };
         if let Err(reason) = renewed {
@@ -247,16 +258,33 @@ impl Host {
         let Ok(_work) = self.work.try_lock() else { return };
         let Ok(contents) = self.ledger.read() else { return };
         let facts = HostFacts { formed: true, ..contents.facts.clone() };
-        if let Err(error) = self.ledger.write_facts(&facts) {
-            tracing::warn!(
-                error = host_state::chain(&error),
-                "that the meta group has formed is not kept yet"
-            );
-            return;
+        let _acting = self.audit.acting_by_itself(Occasion::Sweep);
+        let what = What::Formed { lineage: facts.meta_lineage.clone().unwrap_or_default() };
+        let told = |error: &dyn std::error::Error| {
+            let error = host_state::chain(error);
+            tracing::warn!(error, "that the meta group has formed is not kept yet");
+        };
+        match self.audit.announce(what) {
+            Err(error) => told(&error),
+            Ok(announced) => {
+                if let Err(error) = announced.ended(self.mark_formed(&contents, facts, sweep)) {
+                    told(&error);
+                }
+            }
         }
+    }
+
+    /// See [`Host::note_formed`].
+    fn mark_formed(
+        &self,
+        contents: &Contents,
+        facts: HostFacts,
+        sweep: &mut Instant,
+    ) -> Result<(), FileError> {
+        self.ledger.write_facts(&facts)?;
         tracing::info!(lineage = facts.meta_lineage, "the meta group has a leader");
         if let (Ok(Some(target)), Some(store_id)) =
-            (Target::of(&contents, Which::Accepted), facts.store_id.clone())
+            (Target::of(contents, Which::Accepted), facts.store_id.clone())
         {
             let mark = Mark { store_id, meta_lineage: facts.meta_lineage, formed: true };
             if let Err(error) = store::prepare(
@@ -270,6 +298,7 @@ impl Host {
                 *sweep = Instant::now();
             }
         }
+        Ok(())
     }
 
     /// Reads whose host this is and what it may be claimed with, and tells the front when that changed.

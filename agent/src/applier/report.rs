@@ -43,6 +43,8 @@ impl Host {
         if let Some(target) = &target {
             findings.extend(firewall::finding(&target.cluster.firewall, firewall::observe()));
         }
+        let (audit, told) = self.audit.look();
+        findings.extend(told);
         findings.sort();
         findings.dedup();
         let process = process(self.server());
@@ -59,6 +61,7 @@ impl Host {
             findings,
             mesh: None,
             certificates: self.certificates(),
+            audit,
             observed_at: now().unix_timestamp(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use host_state::audit::{Ended, Occasion, What, Who, clip};
 use host_state::document::{ClaimsSection, ParseError};
 use host_state::report::Outcome;
 use host_state::{Plan, SectionKind, SignedSection};
@@ -17,7 +18,7 @@ use super::lease;
 use super::ledger::{ConfirmedMark, Contents, Kept, SectionEntry};
 use super::target::{Target, Which};
 use crate::parts::tls::{Leaf, LeafError, Material};
-use crate::roles::{ApplierError, ApplyMode, ApplyOrder, NewClaim};
+use crate::roles::{ApplierError, ApplyMode, ApplyOrder, Caller, NewClaim};
 
 impl Host {
     /// What follows from a claim that is kept: a burnt token, a certificate.
@@ -30,7 +31,8 @@ impl Host {
             Some(leaf) => leaf,
             None => {
                 let leaf = claimed_material(record).mint(&self.secret, now())?;
-                leaf.write(&self.effects, self.state_dir())?;
+                let announced = self.audit.announce_anyway(What::Certificate { leaf: leaf.fingerprint() });
+                announced.ended(leaf.write(&self.effects, self.state_dir()))?;
                 leaf
             }
         };
@@ -78,8 +80,24 @@ impl Host {
         Err(ApplierError::Leased(text))
     }
 
-    pub(super) async fn apply(&self, order: ApplyOrder, events: &Events) -> Result<Outcome, ApplierError> {
+    /// A caller in the audit log's words, with the name of whoever holds the lease it shows or has signed what it sent.
+    fn who(&self, caller: &Caller, order: &ApplyOrder) -> Who {
+        let lease = lease::current(self.state_dir()).filter(|lease| lease.lease_id == order.lease_id);
+        let writer = lease.map(|lease| lease.holder);
+        let signer = || order.sections.first().map(|section| section.header.writer.clone());
+        let Caller { role, serial } = caller;
+        let writer = clip(&writer.or_else(signer).unwrap_or_default());
+        Who::Caller { role: role.to_string(), serial: serial.clone(), writer }
+    }
+
+    pub(super) async fn apply(
+        &self,
+        order: ApplyOrder,
+        caller: &Caller,
+        events: &Events,
+    ) -> Result<Outcome, ApplierError> {
         let _work = self.work.lock().await;
+        let _acting = self.audit.acting(self.who(caller, &order));
         let (record, mut admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
         if order.mode == ApplyMode::Roll && !is_claims_only(&order) && self.is_interrupted() {
@@ -113,6 +131,7 @@ impl Host {
         let _work = self.work.lock().await;
         let failed = |error: &dyn std::error::Error| ApplierError::Failed(host_state::chain(error));
         let NewClaim { generation, claim_id, trust, issuer_pem, names } = claim;
+        let _acting = self.audit.acting(Who::Token { generation });
         let issuer = issuer_pem.parse();
         let issuer = issuer.map_err(|error: identity::CertificatePemError| {
             ApplierError::InvalidDocument(host_state::chain(&error))
@@ -137,12 +156,22 @@ impl Host {
         let invalid = |error: LeafError| ApplierError::InvalidDocument(host_state::chain(&error));
         material.verify().map_err(invalid)?;
         let leaf = material.mint(&self.secret, now()).map_err(invalid)?;
-        leaf.write(&self.effects, self.state_dir()).map_err(|error| failed(&error))?;
-        claim::write(&self.effects, self.state_dir(), &record).map_err(|error| failed(&error))?;
+        let announced = self.audit.announce(What::Claimed {
+            host: record.host.clone(),
+            authority: record.trust.operator.to_string(),
+            generation,
+            claim_id: record.claim_id.clone(),
+        })?;
+        let kept = leaf.write(&self.effects, self.state_dir());
+        let kept = kept.and_then(|()| Ok(claim::write(&self.effects, self.state_dir(), &record)?));
+        if let Err(error) = kept {
+            return announced.ended(Err(error)).map_err(|error| failed(&error));
+        }
         // The claim shuts the door already; a token that could not be burnt is burnt by the next start.
         if let Err(error) = claim::burn(&self.effects, self.state_dir(), &record.host, record.generation) {
             tracing::warn!(error = host_state::chain(&error), "the used token is still on disk");
         }
+        announced.end(Ended::Done);
         self.serve_leaf(&leaf);
         let trust = record.trust.clone();
         self.publish_claim(&record, trust);
@@ -151,6 +180,7 @@ impl Host {
 
     pub(super) async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError> {
         let _work = self.work.lock().await;
+        let _acting = self.audit.acting_by_itself(Occasion::Peers);
         if section.header.section != SectionKind::Claims {
             let text = format!("expected a `claims` section, found `{}`", section.header.section);
             return Err(ApplierError::InvalidDocument(text));
@@ -179,8 +209,11 @@ impl Host {
         let failed = |error: FileError| ApplierError::Failed(host_state::chain(&error));
         self.accept(&contents, new)?;
         let Some(entry) = &contents.claims else { return Ok(Outcome::Staged) };
-        let marks = [(SectionKind::Claims, entry.accepted.header.content.clone())];
-        self.mark_confirmed(&mut contents, &marks).map_err(failed)?;
+        if entry.confirmed != ConfirmedMark::Accepted {
+            let marks = vec![(SectionKind::Claims, entry.accepted.header.content.clone())];
+            let announced = self.audit.announce(What::Confirmed { sections: marks.clone() })?;
+            announced.ended(self.mark_confirmed(&mut contents, &marks)).map_err(failed)?;
+        }
         let target = Target::of(&contents, Which::Confirmed).ok().flatten();
         match target.filter(|_| self.running_server().is_some()) {
             Some(target) => {

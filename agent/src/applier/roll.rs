@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use host_state::audit::{self, Ended, What, clip};
 use host_state::desired::Run;
 use host_state::document::ContentHash;
 use host_state::plan::Step;
 use host_state::report::Outcome;
 use host_state::{SectionHeader, SectionKind, layout};
 
+use super::audit::Announced;
 use super::candidate::{Action, Goal, Prepared};
 use super::events::Events;
 use super::host::Host;
@@ -80,10 +82,16 @@ impl Host {
     pub(super) fn accept(&self, contents: &Contents, new: &[SectionKind]) -> Result<(), ApplierError> {
         for kind in new {
             if let Some(entry) = contents.entry(*kind) {
-                let written = self.ledger.write_section(*kind, entry);
-                written.map_err(|error| ApplierError::Failed(host_state::chain(&error)))?;
                 let SectionHeader { section, generation, parent, content, writer, .. } =
                     &entry.accepted.header;
+                let announced = self.audit.announce(What::Section {
+                    section: *section,
+                    generation: *generation,
+                    content: content.clone(),
+                    writer: clip(writer),
+                })?;
+                let written = announced.ended(self.ledger.write_section(*kind, entry));
+                written.map_err(|error| ApplierError::Failed(host_state::chain(&error)))?;
                 let (content, parent) =
                     (content.as_str(), parent.as_ref().map_or("none", ContentHash::as_str));
                 tracing::info!(%section, generation, content, parent, writer, "section taken in");
@@ -104,8 +112,15 @@ impl Host {
         let before = Target::of(&contents, Which::Confirmed).ok().flatten();
         let was_running = self.running_server().is_some();
         let (claims, changes): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_about_claims);
+        let announced = self.announce_change(goal, &changes, is_new_leaf)?;
+        let end = |ended| {
+            if let Some(announced) = announced {
+                announced.end(ended);
+            }
+        };
         if is_new_leaf {
-            let kept = leaf.write(&self.effects, self.state_dir());
+            let announced = self.audit.announce(What::Certificate { leaf: leaf.fingerprint() })?;
+            let kept = announced.ended(leaf.write(&self.effects, self.state_dir()));
             kept.map_err(|error| ApplierError::Failed(host_state::chain(&error)))?;
             self.serve_leaf(&leaf);
         }
@@ -117,21 +132,43 @@ impl Host {
         };
         if let Err(Failed { step, reason }) = outcome {
             tracing::warn!(step, reason, "the change did not pass and is taken back");
-            let back =
-                self.take_back(before.as_ref(), &mut contents, was_running, progress.server_touched).await;
+            let touched = progress.server_touched;
+            let back = self.take_back(before.as_ref(), &mut contents, was_running, touched, &step).await;
             let reason = match back {
-                Ok(()) => reason,
+                Ok(()) => {
+                    end(Ended::RolledBack { step: clip(&step), reason: clip(&reason) });
+                    reason
+                }
                 Err(Failed { step, reason: second }) => {
-                    format!("{reason}; going back failed too ({step}): {second}")
+                    let reason = format!("{reason}; going back failed too ({step}): {second}");
+                    end(Ended::Failed { reason: clip(&reason) });
+                    reason
                 }
             };
             return Ok(Outcome::RolledBack { step, reason });
         }
+        end(Ended::Done);
         self.hold_ports(target).await;
         if !claims.is_empty() {
             self.converge_claims(target, &contents.facts, &BTreeSet::new(), events).await;
         }
         Ok(Outcome::Confirmed)
+    }
+
+    /// Puts a change on record; absent where an agent that looks at itself finds nothing to do.
+    fn announce_change(
+        &self,
+        goal: Goal,
+        changes: &[Action],
+        is_new_leaf: bool,
+    ) -> Result<Option<Announced>, ApplierError> {
+        let brings = match goal {
+            Goal::Repair if changes.is_empty() && !is_new_leaf => return Ok(None),
+            Goal::Repair => audit::Goal::Repair,
+            Goal::Roll | Goal::Stage => audit::Goal::Roll,
+        };
+        let steps = changes.iter().map(ToString::to_string).collect();
+        Ok(Some(self.audit.announce(What::Change { goal: brings, steps })?))
     }
 
     async fn run_actions(
@@ -145,9 +182,12 @@ impl Host {
     ) -> Result<(), Failed> {
         for action in actions {
             let step = action.to_string();
+            let announced = self.audit.announce(action.announced());
+            let announced = announced
+                .map_err(|error| Failed { step: step.clone(), reason: host_state::chain(&error) })?;
             let started = events.started(&step);
             let done = self.run_action(target, contents, leaf, action, progress).await;
-            done.map_err(|reason| Failed { step, reason })?;
+            announced.told(done).map_err(|reason| Failed { step, reason })?;
             events.done(started);
         }
         Ok(())
@@ -217,6 +257,12 @@ impl Host {
             reason: host_state::chain(error),
         };
         let path = self.state_dir().join(layout::INTENT_FILE);
+        let announced = if intent.is_some() || goal == Goal::Roll {
+            let what = What::Confirmed { sections: target.marks.clone() };
+            Some(self.audit.announce(what).map_err(|error| fail(&error))?)
+        } else {
+            None
+        };
         if let Some(intent) = &intent {
             let passed = Intent { stage: Stage::Passed, ..intent.clone() };
             intent::write(&self.effects, &path, &passed).map_err(|error| fail(&error))?;
@@ -227,6 +273,10 @@ impl Host {
             Some(_) => intent::remove(&self.effects, &path),
             None => Ok(()),
         });
+        let ended = match announced {
+            Some(announced) => announced.ended(ended),
+            None => ended,
+        };
         let pruned = ended.and_then(|()| {
             let needed: Vec<u64> = contents.facts.confirmed_rendition.into_iter().collect();
             self.renditions.prune(&needed)

@@ -3,6 +3,7 @@
 //! A certificate is never taken back, because the one before may have been renewed for a reason. Where it did not
 //! change, the confirmed rendition itself becomes current again, byte for byte.
 
+use host_state::audit::{Ended, Occasion, What, clip};
 use host_state::desired::Run;
 use host_state::observed::RunningObserved;
 use host_state::{Finding, SectionKind, layout};
@@ -19,8 +20,32 @@ use crate::parts::tls::Leaf;
 impl Host {
     /// Goes back to what was confirmed: files, then the server, then the intent ends.
     ///
-    /// May be repeated. A crash half-way leaves the intent, and the next start goes back again.
+    /// `failed` is the step that did not pass. May be repeated. A crash half-way leaves the intent, and the next start
+    /// goes back again.
     pub(super) async fn take_back(
+        &self,
+        before: Option<&Target>,
+        contents: &mut Contents,
+        was_running: bool,
+        server_touched: bool,
+        failed: &str,
+    ) -> Result<(), Failed> {
+        let _acting = self.audit.acting_by_itself(Occasion::Rollback);
+        let rendition = contents.facts.confirmed_rendition;
+        let what = What::Rollback { step: Some(clip(failed)), rendition };
+        let announced = self.audit.announce(what).map_err(|error| Failed {
+            step: "write the audit log".to_owned(),
+            reason: host_state::chain(&error),
+        })?;
+        let back = self.go_back(before, contents, was_running, server_touched).await;
+        announced.end(match &back {
+            Ok(()) => Ended::Done,
+            Err(Failed { step, reason }) => Ended::Failed { reason: clip(&format!("{step}: {reason}")) },
+        });
+        back
+    }
+
+    async fn go_back(
         &self,
         before: Option<&Target>,
         contents: &mut Contents,
@@ -154,9 +179,13 @@ impl Host {
             return Ok(());
         }
         let mut contents = self.ledger.read().map_err(|unreadable| unreadable.reason)?;
+        let _acting = self.audit.acting_by_itself(Occasion::Rollback);
+        let text = |error: &dyn std::error::Error| host_state::chain(error);
         match kept {
             Kept::Valid(Intent { stage: Stage::Passed, to, sections, .. }) => {
-                self.finish_marks(&mut contents, to, &sections)?;
+                let announced = self.audit.announce(What::Confirmed { sections: sections.clone() });
+                let announced = announced.map_err(|error| text(&error))?;
+                announced.told(self.finish_marks(&mut contents, to, &sections))?;
             }
             Kept::Valid(_) | Kept::Unreadable { .. } | Kept::Missing => {
                 self.note(Finding {
@@ -164,10 +193,12 @@ impl Host {
                     problem: "a change was interrupted and taken back".to_owned(),
                     remedy: "apply again".to_owned(),
                 });
-                self.recover_back(&mut contents).await?;
+                let what = What::Rollback { step: None, rendition: contents.facts.confirmed_rendition };
+                let announced = self.audit.announce(what).map_err(|error| text(&error))?;
+                announced.told(self.recover_back(&mut contents).await)?;
             }
         }
-        intent::remove(&self.effects, &path).map_err(|error| host_state::chain(&error))
+        intent::remove(&self.effects, &path).map_err(|error| text(&error))
     }
 
     fn intent_path(&self) -> std::path::PathBuf {

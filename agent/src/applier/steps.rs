@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use host_state::audit::{Ended, What};
 use host_state::desired::Run;
 use host_state::document::{ClaimsSection, Profile};
 use host_state::observed::{ClaimsObserved, StoreMark, StoreObserved};
@@ -12,6 +13,7 @@ use host_state::{Finding, layout};
 use identity::{Jwt, Trust, decode_account};
 use nats_config::ServerConfig;
 
+use super::audit::Announced;
 use super::events::Events;
 use super::gate::{self, Expected, GateError};
 use super::host::Host;
@@ -32,6 +34,9 @@ const STOP_BASE: Duration = Duration::from_secs(30);
 /// What each stream and consumer adds, twice what was measured.
 /// Source: nats-server 2.15.1, tried: about 9 ms for each asset.
 const STOP_PER_ASSET: Duration = Duration::from_millis(20);
+
+/// How many accounts one record of the audit log names.
+const ACCOUNTS_A_RECORD: usize = 100;
 
 impl Host {
     /// Makes and marks the store. The meta group's name is durable in store and ledger before the first start.
@@ -225,7 +230,8 @@ impl Host {
                 return;
             }
         };
-        let mut is_pushed = false;
+        let Some(announced) = self.announce_claims(&accounts) else { return };
+        let (mut is_pushed, mut failed) = (false, 0_usize);
         for account in accounts {
             let Some(entry) = section.accounts.get(&account) else { continue };
             let newer = newest.get(&account).filter(|(issued_at, _)| *issued_at > entry.issued_at);
@@ -239,11 +245,33 @@ impl Host {
                     is_pushed = true;
                     events.done(started);
                 }
-                Err(error) => tracing::warn!(error = host_state::chain(&error), "an account was not pushed"),
+                Err(error) => {
+                    failed += 1;
+                    tracing::warn!(error = host_state::chain(&error), "an account was not pushed");
+                }
             }
         }
         if is_pushed {
             self.put_back_claims(target, section, facts).await;
+        }
+        for announced in announced {
+            announced.end(match failed {
+                0 => Ended::Done,
+                _ => Ended::Failed { reason: format!("{failed} accounts were not pushed") },
+            });
+        }
+    }
+
+    /// Puts on record which accounts are pushed, a hundred a record; `None` when that cannot be.
+    fn announce_claims(&self, accounts: &[String]) -> Option<Vec<Announced>> {
+        let what = |some: &[String]| What::Claims { accounts: some.iter().cloned().collect() };
+        let announced = accounts.chunks(ACCOUNTS_A_RECORD).map(|some| self.audit.announce(what(some)));
+        match announced.collect::<Result<Vec<_>, _>>() {
+            Ok(announced) => Some(announced),
+            Err(error) => {
+                tracing::warn!(error = host_state::chain(&error), "no account is pushed");
+                None
+            }
         }
     }
 

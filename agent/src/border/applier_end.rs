@@ -228,6 +228,7 @@ async fn asked(
             ApplierAnswer::Bind
         }
         ApplierCall::Observe => ApplierAnswer::Observe(Box::new(applier.observe().await?)),
+        ApplierCall::AuditHash { seq } => ApplierAnswer::AuditHash(applier.audit_hash(seq).await?),
         ApplierCall::Sections => ApplierAnswer::Sections(applier.sections().await?),
         ApplierCall::SystemLogin => {
             ApplierAnswer::SystemLogin(Box::new((&applier.system_login().await?).into()))

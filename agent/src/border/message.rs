@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{Plan, SignedSection};
@@ -72,6 +73,7 @@ pub(super) struct Standing {
 pub(super) enum ApplierCall {
     Bind(Box<NewClaim>),
     Observe,
+    AuditHash { seq: u64 },
     Sections,
     SystemLogin,
     Preview { sections: Vec<SignedSection> },
@@ -86,6 +88,7 @@ pub(super) enum ApplierCall {
 pub(super) enum ApplierAnswer {
     Bind,
     Observe(Box<Report>),
+    AuditHash(Option<RecordHash>),
     Sections(Vec<SignedSection>),
     SystemLogin(Box<LocalServer>),
     Preview(Plan),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use host_state::audit::RecordHash;
 use host_state::report::{ApplyEvent, Report};
 use host_state::{Plan, SignedSection};
 use identity::HostKeys;
@@ -183,6 +184,13 @@ impl Applier for RemoteApplier {
     async fn observe(&self) -> Result<Report, ApplierError> {
         match self.ask(ApplierCall::Observe).await? {
             ApplierAnswer::Observe(report) => Ok(*report),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn audit_hash(&self, seq: u64) -> Result<Option<RecordHash>, ApplierError> {
+        match self.ask(ApplierCall::AuditHash { seq }).await? {
+            ApplierAnswer::AuditHash(hash) => Ok(hash),
             _ => Err(misplaced()),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use host_state::audit::{Head, RecordHash};
 use host_state::observed::{ClaimObserved, ClaimsObserved, RunningObserved};
 use host_state::report::{ApplyEvent, MeshRow, Outcome, Report, RunStatus};
 use host_state::{Plan, SignedSection};
@@ -77,6 +78,7 @@ impl Made {
             findings: Vec::new(),
             mesh: Some(self.row()),
             certificates: BTreeMap::new(),
+            audit: Some(Head { seq: self.number, hash: RecordHash::none() }),
             observed_at: -7,
         }
     }
@@ -193,6 +195,7 @@ impl Made {
         let others = [
             ApplierCall::Bind(Box::new(self.new_claim().into())),
             ApplierCall::Observe,
+            ApplierCall::AuditHash { seq: self.number },
             ApplierCall::Sections,
             ApplierCall::SystemLogin,
             ApplierCall::Preview { sections: vec![self.section(), self.section()] },
@@ -205,6 +208,8 @@ impl Made {
         let mut answers = vec![
             ApplierAnswer::Bind,
             ApplierAnswer::Observe(Box::new(self.report())),
+            ApplierAnswer::AuditHash(None),
+            ApplierAnswer::AuditHash(Some(RecordHash::none())),
             ApplierAnswer::Sections(vec![self.section()]),
             ApplierAnswer::SystemLogin(Box::new((&self.server()).into())),
             ApplierAnswer::Preview(Plan { reasons: vec![self.text()], ..Plan::empty() }),

@@ -25,6 +25,7 @@ pub(crate) fn status(report: &Report) -> String {
         findings,
         mesh,
         certificates,
+        audit,
         observed_at,
     } = report;
     let mut text = String::new();
@@ -75,6 +76,8 @@ pub(crate) fn status(report: &Report) -> String {
         &count(drift.len(), "difference that apply removes", "differences that apply removes"),
     );
     line(&mut text, "findings", &count(findings.len(), "thing to look at", "things to look at"));
+    let audit = audit.as_ref().map(|head| format!("record {}, {}", head.seq, head.hash));
+    line(&mut text, "audit", audit.as_deref().unwrap_or("no record that can be read"));
     line(&mut text, "observed", &time_text(*observed_at));
     text.truncate(text.trim_end().len());
     text
@@ -194,6 +197,7 @@ mod tests {
                 },
             )]
             .into(),
+            audit: Some(host_state::audit::Head { seq: 41, hash: host_state::audit::RecordHash::none() }),
             observed_at: 20_001 * day,
         }
     }
@@ -216,6 +220,7 @@ claims        generation 9, not confirmed, of `nats_cluster/east`, written by `c
 leaf          serial 0a, until 2024-11-03T00:00:00Z, due for renewal 2024-10-24T00:00:00Z
 drift         1 difference that apply removes
 findings      1 thing to look at
+audit         record 41, 0000000000000000000000000000000000000000000000000000000000000000
 observed      2024-10-05T00:00:00Z";
         assert_eq!(status(&report()), expected);
     }

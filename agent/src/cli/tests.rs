@@ -24,8 +24,13 @@ fn help_is_as_expected() {
     golden("nats-agent.txt", &command.render_help().to_string());
     for subcommand in command.get_subcommands_mut() {
         let name = format!("{}.txt", subcommand.get_name());
-        if name != "help.txt" {
-            golden(&name, &subcommand.render_long_help().to_string());
+        if name == "help.txt" {
+            continue;
+        }
+        golden(&name, &subcommand.render_long_help().to_string());
+        for inner in subcommand.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+            let name = format!("{}-{}", name.trim_end_matches(".txt"), inner.get_name());
+            golden(&format!("{name}.txt"), &inner.render_long_help().to_string());
         }
     }
 }

@@ -61,8 +61,8 @@ impl Agent {
 
 #[async_trait]
 impl AgentService for Agent {
-    async fn observe(&self) -> Result<Observation, ServiceError> {
-        observe::observe(self.applier.as_ref(), &self.sweeps).await
+    async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError> {
+        observe::observe(self.applier.as_ref(), &self.sweeps, audit_seq).await
     }
 
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError> {

@@ -4,6 +4,9 @@
 //! the effect happens; a test gives one and decides, for each name and moment, whether the effect fails there, or the
 //! process dies there. It must not be used for reading.
 //!
+//! In the applier every effect that changes the host comes through a [`Gate`] before it happens, which holds that it is on
+//! record; [`UNAUDITED`] are the others.
+//!
 //! One table makes the names, so an effect that is added is in [`Effect::ALL`] and has a [`Form`], which says at which
 //! moments it can be struck. `cargo xtask check-layers` holds that nothing is written or started anywhere else.
 
@@ -123,6 +126,8 @@ effects! {
     PushClaim: Act = "push-claim",
     /// An account's JWT is put back into the resolver's directory.
     PutBackClaim: File = "put-back-claim",
+    /// A record of the audit log, in a file that is there or is made for it.
+    AppendAudit: Append = "append-audit",
 }
 
 /// Effects that are met only on a host with systemd ([`crate::roles::Place::Host`]) or under the profile `production`:
@@ -137,6 +142,29 @@ pub const OF_HOSTS: &[Effect] = &[
     Effect::KeepProbe,
 ];
 
+/// Effects that need no record: what a restart finds again by itself, scratch, and the log's own. A lease changes no host,
+/// and is renewed every few seconds. Every other effect is on record, also one that is added.
+pub const UNAUDITED: &[Effect] = &[
+    Effect::LockState,
+    Effect::MakeDirectory,
+    Effect::WriteLease,
+    Effect::WriteRenditionFile,
+    Effect::WriteIntent,
+    Effect::RemoveIntent,
+    Effect::Prune,
+    Effect::LinkTrial,
+    Effect::WriteTrial,
+    Effect::OpenOutput,
+    Effect::WriteProcessRecord,
+    Effect::CheckConfiguration,
+    Effect::BootShadow,
+    Effect::EndTrial,
+    Effect::WriteProbe,
+    Effect::RemoveProbe,
+    Effect::KeepProbe,
+    Effect::AppendAudit,
+];
+
 /// How an effect is carried out, and so at which moments it can be struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -144,6 +172,8 @@ pub enum Form {
     File,
     /// A file of a directory that nobody looks at yet is written and fsynced.
     NewFile,
+    /// Bytes are added to the end of a file and fsynced.
+    Append,
     /// A symbolic link is made beside its place and renamed.
     Link,
     /// One call changes a directory: made, renamed, emptied, its bits.
@@ -160,7 +190,7 @@ impl Form {
     pub fn moments(self) -> &'static [Moment] {
         match self {
             Form::File => &[Moment::Before, Moment::Written, Moment::Prepared, Moment::After],
-            Form::NewFile => &[Moment::Before, Moment::Written, Moment::After],
+            Form::NewFile | Form::Append => &[Moment::Before, Moment::Written, Moment::After],
             Form::Link | Form::Trial => &[Moment::Before, Moment::Prepared, Moment::After],
             Form::Entry | Form::Act => &[Moment::Before, Moment::After],
         }
@@ -209,10 +239,21 @@ pub trait Faults: Send + Sync {
     }
 }
 
+/// Holds that changes of the host are on record.
+pub(crate) trait Gate: Send + Sync {
+    /// Called before each effect that is not in [`UNAUDITED`]; afterwards the effect is on record, durably.
+    ///
+    /// # Errors
+    /// When it cannot be; it must not happen then.
+    fn before(&self, effect: Effect) -> io::Result<()>;
+}
+
 /// The way to the world.
 #[derive(Clone, Default)]
 pub struct Effects {
     faults: Option<Arc<dyn Faults>>,
+    /// Absent outside the applier's process, where only a person's own commands change something.
+    gate: Option<Arc<dyn Gate>>,
 }
 
 impl std::fmt::Debug for Effects {
@@ -225,14 +266,26 @@ impl Effects {
     /// Effects that fail where `faults` says so.
     #[must_use]
     pub fn with_faults(faults: Arc<dyn Faults>) -> Effects {
-        Effects { faults: Some(faults) }
+        Effects { faults: Some(faults), gate: None }
     }
 
-    /// Asks whether `effect` is to fail at `moment`.
+    /// The same effects, each of which passes `gate` first.
+    #[must_use]
+    pub(crate) fn behind(self, gate: Arc<dyn Gate>) -> Effects {
+        Effects { gate: Some(gate), ..self }
+    }
+
+    /// Has `effect` put on record before it begins, and asks whether it is to fail at `moment`.
     ///
     /// # Errors
-    /// The injected one; never in service.
+    /// When it cannot be put on record, and injected ones.
     pub fn reach(&self, effect: Effect, moment: Moment) -> io::Result<()> {
+        if moment == Moment::Before
+            && let Some(gate) = &self.gate
+            && !UNAUDITED.contains(&effect)
+        {
+            gate.before(effect)?;
+        }
         match &self.faults {
             None => Ok(()),
             Some(faults) => faults.reach(effect, moment),

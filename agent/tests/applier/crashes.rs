@@ -34,7 +34,10 @@ impl Crash {
 
 impl Faults for Crash {
     fn reach(&self, effect: Effect, moment: Moment) -> io::Result<()> {
-        if matches!(effect, Effect::WriteLease) || !self.is_armed.load(Ordering::SeqCst) {
+        // Of a record of the audit log one moment counts: it comes before every other effect.
+        let is_passed_by = effect == Effect::WriteLease
+            || (effect == Effect::AppendAudit && moment != Moment::Written && !self.struck());
+        if is_passed_by || !self.is_armed.load(Ordering::SeqCst) {
             return Ok(());
         }
         if self.reached.fetch_add(1, Ordering::SeqCst) < self.lives {

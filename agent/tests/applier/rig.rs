@@ -72,13 +72,18 @@ pub(crate) fn server_in(state_dir: &Path) -> Option<u32> {
 impl Rig {
     /// A claimed host with nothing staged.
     pub(crate) async fn claimed() -> Rig {
+        Rig::claimed_with(|_| Effects::default()).await
+    }
+
+    /// The same, with the effects that `effects` makes for its state directory.
+    pub(crate) async fn claimed_with(effects: impl FnOnce(&Path) -> Effects) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let author = Author::new(address(), directory.path().join("store"));
         let address = author.address;
         let state = directory.path().join("state");
         std::fs::create_dir(&state).unwrap();
         claim::offer(&Effects::default(), &state, &author.enrollment()).unwrap();
-        let applier = open(&state, address, Effects::default()).await;
+        let applier = open(&state, address, effects(&state)).await;
         let rig = Rig { directory, state, address, author, applier };
         assert!(matches!(*rig.applier.claim_state().borrow(), ClaimState::Open(_)));
         rig.applier.bind(rig.claim(&rig.author.claim_id)).await.unwrap();

@@ -125,6 +125,7 @@ impl Scripted {
             findings: Vec::new(),
             mesh: None,
             certificates: BTreeMap::new(),
+            audit: None,
             observed_at: 1_700_000_000,
         }
     }
@@ -162,6 +163,10 @@ impl Applier for Scripted {
         // As long as a real sweep takes at the least.
         tokio::time::sleep(Duration::from_millis(20)).await;
         Ok(self.report())
+    }
+
+    async fn audit_hash(&self, _seq: u64) -> Result<Option<host_state::audit::RecordHash>, ApplierError> {
+        Ok(None)
     }
 
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError> {

@@ -134,6 +134,7 @@ mod tests {
             findings: vec![finding("firewall"), finding("store")],
             mesh: Some(MeshRow { probed: 8, ..MeshRow::default() }),
             certificates: BTreeMap::new(),
+            audit: None,
             observed_at: 0,
         };
         let AgentSeen::Answered { mesh, unfit } = AgentSeen::of(&report) else { panic!("it answered") };

@@ -9,7 +9,7 @@ mod server_config;
 
 pub(in crate::resources) use block::read_rollout;
 pub(in crate::resources) use conduct::{findings, heads, new_lineage, pasts, replace_heads};
-pub(in crate::resources) use look::{Look, card, look_at, texts, unanswered};
+pub(in crate::resources) use look::{Look, card, kept_for_silent, look_again, look_at, texts, unanswered};
 pub(in crate::resources) use schema::{deletion_protection, observations, rollout};
 
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use super::members::member_value;
 use super::reading::Reading;
 use super::trust::TrustRef;
 use crate::claims::ClaimsWriter;
+use crate::rollout::audit::Heard;
+use crate::rollout::beside::Beside;
 use crate::rollout::heads::Heads;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
@@ -48,7 +50,12 @@ impl ClusterResource {
     }
 
     /// Brings about what `planned` declares; the state afterwards.
-    async fn apply(&self, planned: Value, seen: &Heads, bounds: &Bounds) -> Result<Value, Diagnostics> {
+    async fn apply(
+        &self,
+        planned: Value,
+        seen: Beside,
+        bounds: &Bounds,
+    ) -> Result<(Value, PrivateState), Diagnostics> {
         let (trust, cluster, declared) = whole(&planned)?;
         let session = self.sessions.session()?;
         let conduct = Conduct {
@@ -56,8 +63,9 @@ impl ClusterResource {
             trust: &trust,
             cluster: &cluster,
             declared: &declared,
-            planned: seen,
+            planned: &seen.heads,
             bounds,
+            heard: Heard::default(),
         };
         let findings = conduct.run(&self.claims).await?;
         let mut state = planned;
@@ -65,7 +73,9 @@ impl ClusterResource {
             state.set_attr("findings", findings);
         }
         state.set_attr("members", members(&trust, &cluster, &declared));
-        Ok(state)
+        // What the ledgers hold now the next refresh sees.
+        let kept = Beside { heads: Heads::default(), audit: seen.audit.after(conduct.heard.newest()) };
+        Ok((state, kept.to_private()))
     }
 }
 
@@ -198,8 +208,8 @@ impl Resource for ClusterResource {
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        let state = self.apply(planned, &Heads::default(), &bounds).await?;
-        Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
+        let (state, private) = self.apply(planned, Beside::default(), &bounds).await?;
+        Ok(Created { state, private, diagnostics: Diagnostics::new() })
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -214,9 +224,8 @@ impl Resource for ClusterResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let state = self.apply(planned, &Heads::kept(&private), &bounds).await?;
-        // What the hosts hold now the next refresh sees.
-        Ok(Updated { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
+        let (state, private) = self.apply(planned, Beside::kept(&private), &bounds).await?;
+        Ok(Updated { state, private, diagnostics: Diagnostics::new() })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
@@ -229,8 +238,9 @@ impl Resource for ClusterResource {
             trust: &trust,
             cluster: &cluster,
             declared: &declared,
-            planned: &Heads::kept(&private),
+            planned: &Beside::kept(&private).heads,
             bounds: &bounds,
+            heard: Heard::default(),
         };
         let diagnostics = conduct.hold().await?;
         Ok(Deleted { diagnostics })

@@ -17,6 +17,8 @@ use super::cluster::{deletion_protection, observations, protected, read_rollout,
 use super::members::{MemberRef, members_type, read_member};
 use super::reading::{Reading, json_of};
 use super::trust::TrustRef;
+use crate::rollout::audit::Heard;
+use crate::rollout::beside::Beside;
 use crate::rollout::heads::Heads;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
@@ -110,7 +112,12 @@ impl GatewayResource {
         Self { sessions }
     }
 
-    async fn apply(&self, planned: Value, seen: &Heads, bounds: &Bounds) -> Result<Value, Diagnostics> {
+    async fn apply(
+        &self,
+        planned: Value,
+        seen: Beside,
+        bounds: &Bounds,
+    ) -> Result<(Value, PrivateState), Diagnostics> {
         let (trust, gateway, declared) = whole(&planned)?;
         let session = self.sessions.session()?;
         let conduct = Conduct {
@@ -118,15 +125,18 @@ impl GatewayResource {
             trust: &trust,
             gateway: &gateway,
             declared: &declared,
-            planned: seen,
+            planned: &seen.heads,
             bounds,
+            heard: Heard::default(),
         };
         let findings = conduct.run().await?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
             state.set_attr("findings", findings);
         }
-        Ok(state.with("id", format!("{}/{}", trust.name, gateway.name)))
+        // What the ledgers hold now the next refresh sees.
+        let kept = Beside { heads: Heads::default(), audit: seen.audit.after(conduct.heard.newest()) };
+        Ok((state.with("id", format!("{}/{}", trust.name, gateway.name)), kept.to_private()))
     }
 }
 
@@ -213,8 +223,8 @@ impl Resource for GatewayResource {
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        let state = self.apply(planned, &Heads::default(), &bounds).await?;
-        Ok(Created { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
+        let (state, private) = self.apply(planned, Beside::default(), &bounds).await?;
+        Ok(Created { state, private, diagnostics: Diagnostics::new() })
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -229,9 +239,8 @@ impl Resource for GatewayResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let state = self.apply(planned, &Heads::kept(&private), &bounds).await?;
-        // What the hosts hold now the next refresh sees.
-        Ok(Updated { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })
+        let (state, private) = self.apply(planned, Beside::kept(&private), &bounds).await?;
+        Ok(Updated { state, private, diagnostics: Diagnostics::new() })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
@@ -244,8 +253,9 @@ impl Resource for GatewayResource {
             trust: &trust,
             gateway: &gateway,
             declared: &declared,
-            planned: &Heads::kept(&private),
+            planned: &Beside::kept(&private).heads,
             bounds: &bounds,
+            heard: Heard::default(),
         };
         let is_lost = prior.attr("lost").as_bool() == Some(true);
         let diagnostics = conduct.hold(is_lost).await?;

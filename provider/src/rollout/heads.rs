@@ -8,7 +8,7 @@ use host_state::document::ContentHash;
 use host_state::{SectionKind, SignedSection};
 use identity::HostName;
 use serde::{Deserialize, Serialize};
-use tfplug::{Diagnostic, PrivateState};
+use tfplug::Diagnostic;
 
 use super::join::Joined;
 use super::signing::head;
@@ -35,21 +35,12 @@ impl Heads {
         Heads { heads: hosts.into_iter().map(|(host, held)| (host.clone(), content(held))).collect() }
     }
 
-    /// What was kept beside a state; knows nothing when nothing was kept, or another version of the provider kept it.
-    pub fn kept(private: &PrivateState) -> Heads {
-        private.json().ok().flatten().unwrap_or_default()
-    }
-
     /// To be kept beside a state. Of hosts that were `silent`, what was kept `before` still holds.
-    pub fn keep<'a>(
-        mut self,
-        before: &PrivateState,
-        silent: impl IntoIterator<Item = &'a HostName>,
-    ) -> PrivateState {
-        let mut before = Heads::kept(before).heads;
+    #[must_use]
+    pub fn keep<'a>(mut self, before: Heads, silent: impl IntoIterator<Item = &'a HostName>) -> Heads {
+        let mut before = before.heads;
         self.heads.extend(silent.into_iter().filter_map(|host| before.remove_entry(host)));
-        // Names and hashes always have a JSON form.
-        PrivateState::from_json(&self).unwrap_or_default()
+        self
     }
 
     /// Whether these are still the newest, or what `hosts` hold declares what is `declared`, as a killed run of this
@@ -140,15 +131,10 @@ mod tests {
     fn what_was_kept_of_silent_hosts_holds() {
         let (first, second) = (section(&json!({ "declared": 1 })), section(&json!({ "declared": 2 })));
         let host: HostName = "east-1".parse().unwrap();
-        let kept = seen(std::slice::from_ref(&first)).keep(&PrivateState::new(), []);
-        assert_eq!(Heads::kept(&kept), seen(&[first]));
-        assert_eq!(Heads::default().keep(&kept, [&host]), kept);
-        assert_eq!(
-            Heads::kept(&Heads::default().keep(&kept, [])),
-            Heads::default(),
-            "no host of it any more"
-        );
-        assert_eq!(Heads::kept(&seen(std::slice::from_ref(&second)).keep(&kept, [])), seen(&[second]));
-        assert_eq!(Heads::kept(&PrivateState::from(b"\xff".to_vec())), Heads::default());
+        let kept = seen(std::slice::from_ref(&first)).keep(Heads::default(), []);
+        assert_eq!(kept, seen(&[first]));
+        assert_eq!(Heads::default().keep(kept.clone(), [&host]), kept);
+        assert_eq!(Heads::default().keep(kept.clone(), []), Heads::default(), "no host of it any more");
+        assert_eq!(seen(std::slice::from_ref(&second)).keep(kept, []), seen(&[second]));
     }
 }

@@ -13,6 +13,7 @@ use nats_agent_api::CallError;
 use nats_agent_api::order::{ApplyMode, ApplyOrder};
 use serde_json::json;
 
+use super::audit::Heard;
 use super::gate::{expected, wait_well};
 use super::join::Joined;
 use super::lease::Lease;
@@ -48,6 +49,8 @@ pub struct Conductor<'a> {
     pub bounds: &'a Bounds,
     /// How careful to be.
     pub rollout: Rollout,
+    /// Where it is told what hosts said in the end.
+    pub heard: &'a Heard,
 }
 
 /// What hosts did with an order.
@@ -372,7 +375,7 @@ impl Conductor<'_> {
         let order = ApplyOrder { sections, mode, lease_id: self.lease.id().to_owned() };
         let stream = joined.agent.apply(order).await?;
         let what = self.what;
-        stream
+        let finished = stream
             .finish(|event| match event {
                 ApplyEvent::Started { step } => tracing::info!("{what}: `{host}`: {step}"),
                 ApplyEvent::Done { step, millis } => {
@@ -380,7 +383,11 @@ impl Conductor<'_> {
                 }
                 ApplyEvent::Finished { .. } => {}
             })
-            .await
+            .await;
+        if let Ok((_, report)) = &finished {
+            self.heard.hear(host, report);
+        }
+        finished
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nats_agent::parts::effects::{Effect, Faults, Moment};
+use nats_agent::parts::effects::{Effect, Faults, Form, Moment};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ impl Strikes {
             && strike.fault != Fault::IoError
             && let Some(file) = file
         {
-            tear(file, strike.torn_at)?;
+            tear(file, strike.torn_at, effect.form())?;
         }
         if strike.fault.kills() {
             die(&point);
@@ -143,10 +143,19 @@ fn error(fault: Fault) -> io::Error {
     }
 }
 
-fn tear(file: &Path, at: u8) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(file)?;
-    let length = file.metadata()?.len();
-    file.set_len(length * u64::from(at) / 256)
+/// What was fsynced before stays: of a file that is added to, only the last line is torn.
+fn tear(path: &Path, at: u8, form: Form) -> io::Result<()> {
+    let bytes = std::fs::read(path)?;
+    let kept = match form {
+        Form::Append => {
+            let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+        }
+        _ => 0,
+    };
+    let written = (bytes.len() - kept) as u64;
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(kept as u64 + written * u64::from(at) / 256)
 }
 
 /// Ends this process as `kill -9` does. What was struck is told on standard output before.
@@ -199,5 +208,10 @@ mod tests {
         strikes.arm();
         assert!(strikes.written(Effect::WriteLeaf, &file).is_err());
         assert_eq!(std::fs::read(&file).expect("the file").len(), 50);
+        std::fs::write(&file, "kept\nnew line\n").expect("the file");
+        let strikes = Strikes::new(vec![strike(0, Fault::FailedWrite, false)], None);
+        strikes.arm();
+        assert!(strikes.written(Effect::AppendAudit, &file).is_err());
+        assert_eq!(std::fs::read(&file).expect("the file"), b"kept\nnew ");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use host_state::layout;
 use host_state::report::{Outcome, RunStatus};
+use nats_agent::applier::audit::scan::scan;
 use nats_agent::applier::ledger::{Kept, Ledger, read_checked};
 use nats_agent::applier::rendition::Renditions;
 use nats_agent::parts::effects::Effects;
@@ -22,7 +23,7 @@ pub enum Promise {
     Whole,
     /// The newest certificate is kept, and what is kept never grows older.
     Certificate,
-    /// Claim, keys, ledger and every other file with a checksum can be read.
+    /// Claim, keys, ledger, audit log and every other file with a checksum can be read.
     Readable,
     /// Nothing of a store is touched.
     Store,
@@ -49,6 +50,8 @@ pub struct Watch<'a> {
     /// First second of the newest leaf so far; absent before the first.
     newest: Option<i64>,
     has_claim: bool,
+    /// Records of the audit log so far.
+    audited: u64,
     /// What was found.
     pub broken: Vec<Broken>,
 }
@@ -57,7 +60,8 @@ impl<'a> Watch<'a> {
     /// Begins on a host that is as it was kept.
     #[must_use]
     pub fn begin(site: &'a Site, prepared: &'a Prepared) -> Watch<'a> {
-        let mut watch = Watch { site, prepared, newest: None, has_claim: false, broken: Vec::new() };
+        let mut watch =
+            Watch { site, prepared, newest: None, has_claim: false, audited: 0, broken: Vec::new() };
         // Its leaf is made older before it is struck.
         if !matches!(prepared.operation, Operation::Renewal | Operation::RenewalAtStart) {
             watch.certificate();
@@ -115,6 +119,21 @@ impl<'a> Watch<'a> {
             }
             Err(_) if has_claim => self.add(Promise::Readable, "the host's keys are gone"),
             Ok(_) | Err(_) => {}
+        }
+        // A last line that is cut short is what a crash leaves; everything before it is whole, in its order.
+        match scan(&state.join(layout::AUDIT), |_, _| {}) {
+            Ok(log) => {
+                for damage in log.damages {
+                    self.add(Promise::Readable, format!("the audit log: {damage}"));
+                }
+                let seq = log.head.map_or(0, |head| head.seq);
+                if seq < self.audited {
+                    let before = self.audited;
+                    self.add(Promise::Readable, format!("the audit log has {seq} records, it had {before}"));
+                }
+                self.audited = seq;
+            }
+            Err(error) => self.add(Promise::Readable, host_state::chain(&error)),
         }
         let ledger = state.join(layout::LEDGER);
         if ledger.is_dir() {

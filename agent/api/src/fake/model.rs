@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use host_state::admission::{Admission, Bound, admit};
+use host_state::audit::Head;
 use host_state::desired::{LocalFacts, Run};
 use host_state::document::{
     BinarySource, ClaimsSection, ClusterSection, GatewaySection, SECTION_DOMAIN, Section, SectionKind,
@@ -258,6 +259,10 @@ impl Model {
             findings: script.findings.clone(),
             mesh: script.mesh.clone().or_else(|| self.running.is_some().then(MeshRow::default)),
             certificates: BTreeMap::new(),
+            audit: script
+                .audit
+                .last()
+                .map(|hash| Head { seq: script.audit.len() as u64, hash: hash.clone() }),
             observed_at: now,
         }
     }

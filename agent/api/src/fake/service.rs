@@ -46,12 +46,14 @@ impl Service {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn observation(&self) -> Observation {
+    fn observation(&self, audit_seq: u64) -> Observation {
         let script = self.shared.script().clone();
         let model = self.shared.model();
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let report = model.report(&self.claimed.claim, &self.shared.secret.keys(), &script, now);
-        Observation { report, sections: model.sections() }
+        let at = audit_seq.checked_sub(1).and_then(|at| usize::try_from(at).ok());
+        let audit_hash = at.and_then(|at| script.audit.get(at)).cloned();
+        Observation { report, sections: model.sections(), audit_hash }
     }
 
     /// A lease is needed but for claims alone, and for stages of a host that is not released.
@@ -70,9 +72,9 @@ impl Service {
 
 #[async_trait]
 impl AgentService for Service {
-    async fn observe(&self) -> Result<Observation, ServiceError> {
+    async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError> {
         self.enter(Method::Observe).await?;
-        Ok(self.observation())
+        Ok(self.observation(audit_seq))
     }
 
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError> {
@@ -127,7 +129,7 @@ impl AgentService for Service {
                 outcome.unwrap_or(Outcome::Confirmed)
             }
         };
-        let report = Box::new(self.observation().report);
+        let report = Box::new(self.observation(0).report);
         let _ = events.send(ApplyEvent::Finished { outcome, report }).await;
         Ok(())
     }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::listener::Channel;
 use super::{AgentService, Method, ServiceError, is_allowed};
 use crate::convert;
-use crate::order::{Caller, Observation};
+use crate::order::Caller;
 use crate::wire;
 use crate::wire::agent_server::Agent;
 
@@ -79,9 +79,9 @@ impl Agent for Adapter {
 
     async fn observe(&self, request: Request<wire::ObserveRequest>) -> Answer<wire::ObserveResponse> {
         caller(Method::Observe, request.extensions())?;
-        let Observation { report, sections } = self.service.observe().await.map_err(status)?;
-        let sections = convert::sections_to_wire(sections);
-        Ok(Response::new(wire::ObserveResponse { report_json: canonical(&report), sections }))
+        let wire::ObserveRequest { audit_seq } = request.into_inner();
+        let observation = self.service.observe(audit_seq).await.map_err(status)?;
+        Ok(Response::new(convert::observation_to_wire(observation)))
     }
 
     async fn preview(&self, request: Request<wire::PreviewRequest>) -> Answer<wire::PreviewResponse> {

@@ -122,7 +122,7 @@ where
 async fn tried(channel: Channel, call: Call) -> Result<(), Status> {
     let mut agent = Wire::new(channel.clone());
     match call {
-        Call::Method(Method::Observe) => agent.observe(wire::ObserveRequest {}).await.map(drop),
+        Call::Method(Method::Observe) => agent.observe(wire::ObserveRequest { audit_seq: 0 }).await.map(drop),
         Call::Method(Method::Preview) => agent.preview(wire::PreviewRequest::default()).await.map(drop),
         Call::Method(Method::Apply) => agent.apply(wire::ApplyRequest::default()).await.map(drop),
         Call::Method(Method::Confirm) => agent.confirm(wire::ConfirmRequest::default()).await.map(drop),

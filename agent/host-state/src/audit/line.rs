@@ -87,6 +87,12 @@ pub enum Problem {
     /// It ends in its middle, and the log goes on after it.
     #[error("it ends in its middle")]
     Torn,
+    /// The file itself cannot be read.
+    #[error("it cannot be read: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
     /// It cannot be there any more: the agent has written it, and the log ends before it.
     #[error("record {seq} was written here and is gone")]
     Gone {

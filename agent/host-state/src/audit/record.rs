@@ -174,6 +174,11 @@ pub enum What {
         /// How many bytes.
         bytes: u64,
     },
+    /// The log could not be written for a while, and changes were frozen.
+    Frozen {
+        /// Why.
+        reason: String,
+    },
     /// The log was found damaged. The chain goes on in a new file from what the agent knew last.
     Damaged {
         /// File with the first bad line, like `000001.jsonl`.
@@ -225,6 +230,7 @@ impl What {
                 | What::Effect { .. }
                 | What::Outcome { .. }
                 | What::Torn { .. }
+                | What::Frozen { .. }
                 | What::Damaged { .. }
         )
     }
@@ -314,6 +320,7 @@ impl std::fmt::Display for What {
             What::Torn { bytes } => {
                 write!(f, "a line that a crash had cut short ({bytes} bytes) was taken away")
             }
+            What::Frozen { reason } => write!(f, "changes were frozen: {reason}"),
             What::Damaged { file, line, problem } => write!(f, "damage at `{file}` line {line}: {problem}"),
         }
     }

@@ -15,11 +15,12 @@ pub struct Damage {
 
 /// Looks a log through while it is read.
 ///
-/// After a bad line it goes on with the next one that is whole by itself, so that what came later is looked at too and
-/// an agent knows where to go on.
+/// After a line that cannot be read it goes on with the next one that is whole by itself, whatever its place, so that what
+/// came later is looked at too and an agent knows where to go on.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
     head: Option<Head>,
+    is_lost: bool,
 }
 
 impl Verifier {
@@ -28,11 +29,15 @@ impl Verifier {
     /// # Errors
     /// What is wrong with it, and the line itself where only its place is wrong.
     pub fn take(&mut self, text: &[u8]) -> Result<Line, (Problem, Option<Line>)> {
-        let line = Line::parse(text).map_err(|problem| (problem, None))?;
+        let line = Line::parse(text).map_err(|problem| {
+            self.is_lost = true;
+            (problem, None)
+        })?;
         let before = self.head.replace(line.head());
+        let was_lost = std::mem::take(&mut self.is_lost);
         match line.follows(before.as_ref()) {
-            Ok(()) => Ok(line),
-            Err(problem) => Err((problem, Some(line))),
+            Err(problem) if !was_lost => Err((problem, Some(line))),
+            Ok(()) | Err(_) => Ok(line),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::agents::{HostEntry, System, random_bytes, same_operator};
 use crate::claims::ClaimsWriter;
 use crate::resources::left::with_hosts;
 use crate::resources::trust::TrustRef;
+use crate::rollout::audit::Heard;
 use crate::rollout::heads::{AWAITED, Heads, PLANNED};
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
@@ -35,6 +36,8 @@ pub(super) struct Conduct<'a> {
     /// What the hosts held when this was planned.
     pub(super) planned: &'a Heads,
     pub(super) bounds: &'a Bounds,
+    /// What hosts say of their audit logs meanwhile.
+    pub(super) heard: Heard,
 }
 
 /// Hosts that were joined, and what signs for them.
@@ -113,6 +116,7 @@ impl Conduct<'_> {
             what: &what,
         };
         let joined = joiner.join_all(&candidates, self.bounds).await?;
+        joined.iter().for_each(|(host, one)| self.heard.hear(host, &one.report));
         let materials = materials(system.authority()?, &trust, cluster, &joined)?;
         Ok(Hosts { trust, system, joined, materials })
     }
@@ -130,7 +134,15 @@ impl Conduct<'_> {
         lease: &'a Lease,
     ) -> Conductor<'a> {
         let hosts = &hosts.joined;
-        Conductor { system, hosts, what, lease, bounds: self.bounds, rollout: self.cluster.rollout }
+        Conductor {
+            system,
+            hosts,
+            what,
+            lease,
+            bounds: self.bounds,
+            rollout: self.cluster.rollout,
+            heard: &self.heard,
+        }
     }
 
     pub(super) fn system(&self, authority: Authority) -> Result<System, Diagnostic> {

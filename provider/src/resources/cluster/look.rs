@@ -22,6 +22,8 @@ use crate::keys::Keys;
 use crate::resources::natural_id::SystemId;
 use crate::resources::reading::Reading;
 use crate::resources::trust::{TrustRef, trust_value};
+use crate::rollout::audit::AuditHeads;
+use crate::rollout::beside::Beside;
 use crate::rollout::heads::Heads;
 use crate::rollout::join::Joined;
 use crate::session::Session;
@@ -41,6 +43,21 @@ impl Look {
     pub(in crate::resources) fn heads(&self, kind: SectionKind) -> Heads {
         Heads::of(self.seen.iter().map(|(host, seen)| (host, seen.sections.as_slice())), kind)
     }
+
+    /// What is to be kept of this look, after what was kept before, and what does not fit with that, as findings.
+    pub(in crate::resources) fn held_against(
+        &self,
+        before: Beside,
+        kind: SectionKind,
+    ) -> (Beside, Vec<String>) {
+        let mut audit = AuditHeads::default();
+        let hold = |(host, seen): (&HostName, &Observation)| {
+            before.audit.hold(host, &seen.report, seen.audit_hash.as_ref(), &mut audit)
+        };
+        let found = self.seen.iter().filter_map(hold).collect();
+        self.silent.keys().for_each(|host| audit.keep(host, &before.audit));
+        (Beside { heads: self.heads(kind).keep(before.heads, self.silent.keys()), audit }, found)
+    }
 }
 
 /// Asks every host at once; nobody is waited for.
@@ -49,9 +66,19 @@ pub(in crate::resources) async fn look_at(
     card: &IdentityCard,
     hosts: &BTreeMap<HostName, HostPort>,
 ) -> Look {
+    look_again(session, card, hosts, &AuditHeads::default()).await
+}
+
+/// As [`look_at`], and asks each host for the record of its audit log that is remembered.
+pub(in crate::resources) async fn look_again(
+    session: &Session,
+    card: &IdentityCard,
+    hosts: &BTreeMap<HostName, HostPort>,
+    remembered: &AuditHeads,
+) -> Look {
     let asked = join_all(hosts.iter().map(|(host, agent)| async move {
         let seen = match session.agents().connect(card, agent, Some(host)).await {
-            Ok(agent) => agent.observe().await.map_err(|why| chain(&why)),
+            Ok(agent) => agent.observe_with(remembered.seq(host)).await.map_err(|why| chain(&why)),
             Err(why) => Err(chain(&why)),
         };
         (host.clone(), seen)
@@ -113,7 +140,8 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     let hosts: BTreeMap<HostName, HostPort> =
         cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
     session.remember_agents(hosts.values().cloned());
-    let look = look_at(session, &card, &hosts).await;
+    let before = Beside::kept(&private);
+    let look = look_again(session, &card, &hosts, &before.audit).await;
     let mut diagnostics = unanswered(&look);
     let is_known_to_none = look.silent.is_empty()
         && look.seen.values().all(|seen| !seen.report.sections.contains_key(&SectionKind::Cluster));
@@ -128,9 +156,11 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     }
     let declared = declared_json(&state).unwrap_or_default();
     let drift = drift(&state, &cluster, &look, &declared);
-    let private = look.heads(SectionKind::Cluster).keep(&private, look.silent.keys());
+    let (kept, missed) = look.held_against(before, SectionKind::Cluster);
+    let private = kept.to_private();
     let reports = look.seen.into_iter().map(|(host, seen)| (host, seen.report)).collect();
-    let found = findings(&reports);
+    let mut found = findings(&reports);
+    found.extend(missed);
     if !found.is_empty() {
         let detail = format!("An apply cannot remove these:\n{}", found.join("\n"));
         diagnostics.warning(format!("Cluster `{}` has findings", cluster.name), detail);
@@ -172,7 +202,7 @@ fn old_issuer(host: &HostName, issuer: &str) -> Option<String> {
 }
 
 /// What was found, and of hosts that said nothing what was known before.
-fn kept_for_silent(
+pub(in crate::resources) fn kept_for_silent(
     before: &Value,
     mut found: Vec<String>,
     silent: &BTreeMap<HostName, String>,

@@ -15,11 +15,14 @@ use tfplug::{
 
 use crate::agents::{HostEntry, System, same_operator};
 use crate::resources::cluster::{
-    Look, card, findings, heads, look_at, new_lineage, pasts, replace_heads, texts, unanswered,
+    Look, card, findings, heads, kept_for_silent, look_again, look_at, new_lineage, pasts, replace_heads,
+    texts, unanswered,
 };
 use crate::resources::left::with_hosts;
 use crate::resources::natural_id::SystemId;
 use crate::resources::trust::TrustRef;
+use crate::rollout::audit::Heard;
+use crate::rollout::beside::Beside;
 use crate::rollout::heads::{AWAITED, Heads, PLANNED};
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
@@ -40,6 +43,8 @@ pub(super) struct Conduct<'a> {
     /// What the hosts held when this was planned.
     pub(super) planned: &'a Heads,
     pub(super) bounds: &'a Bounds,
+    /// What hosts say of their audit logs meanwhile.
+    pub(super) heard: Heard,
 }
 
 fn owner(name: &str) -> String {
@@ -117,7 +122,15 @@ impl Conduct<'_> {
         what: &'a str,
         lease: &'a Lease,
     ) -> Conductor<'a> {
-        Conductor { system, hosts, what, lease, bounds: self.bounds, rollout: self.gateway.rollout }
+        Conductor {
+            system,
+            hosts,
+            what,
+            lease,
+            bounds: self.bounds,
+            rollout: self.gateway.rollout,
+            heard: &self.heard,
+        }
     }
 
     pub(super) fn system(&self) -> Result<System, Diagnostic> {
@@ -150,6 +163,7 @@ impl Conduct<'_> {
             what: &what,
         };
         let joined = joiner.join_all(&candidates, self.bounds).await?;
+        joined.iter().for_each(|(host, one)| self.heard.hear(host, &one.report));
         let unstaged: Vec<String> = joined
             .iter()
             .filter(|(_, one)| one.cluster().is_none_or(|section| section.gateway.is_none()))
@@ -329,11 +343,19 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     let hosts: BTreeMap<HostName, HostPort> =
         gateway.nodes().map(|(host, _, node)| (host.clone(), node.agent.clone())).collect();
     session.remember_agents(hosts.values().cloned());
-    let look = look_at(session, &card, &hosts).await;
-    let diagnostics = unanswered(&look);
+    let before = Beside::kept(&private);
+    let look = look_again(session, &card, &hosts, &before.audit).await;
+    let mut diagnostics = unanswered(&look);
     let drift = drift(&gateway, &declared, &look);
-    let private = look.heads(SectionKind::Gateway).keep(&private, look.silent.keys());
-    let state = state.with("drift", texts(drift)).with("findings", Vec::<String>::new());
+    // Findings of hosts are their clusters'; what only this resource remembers of them is its own.
+    let (kept, found) = look.held_against(before, SectionKind::Gateway);
+    let private = kept.to_private();
+    if !found.is_empty() {
+        let detail = format!("An apply cannot remove these:\n{}", found.join("\n"));
+        diagnostics.warning(format!("Gateway `{}` has findings", gateway.name), detail);
+    }
+    let found = kept_for_silent(state.attr("findings"), found, &look.silent);
+    let state = state.with("drift", texts(drift)).with("findings", texts(found));
     ReadResponse { outcome: ReadOutcome::Found { state, private }, diagnostics }
 }
 
