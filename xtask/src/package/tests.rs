@@ -175,6 +175,26 @@ fn the_provider_is_what_a_registry_serves() {
 }
 
 #[test]
+fn a_program_that_wants_a_loader_is_told_from_one_that_does_not() {
+    // This test's own program is an ordinary one.
+    let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    assert!(build::wants_loader(&own).unwrap());
+    let mut alone = own.clone();
+    let table = u64::from_le_bytes(alone[32..40].try_into().unwrap());
+    let (size, count) =
+        (u16::from_le_bytes([alone[54], alone[55]]), u16::from_le_bytes([alone[56], alone[57]]));
+    for number in 0..usize::from(count) {
+        let header = usize::try_from(table).unwrap() + usize::from(size) * number;
+        if alone[header] == 3 {
+            alone[header] = 0;
+        }
+    }
+    assert!(!build::wants_loader(&alone).unwrap());
+    assert!(build::wants_loader(b"#!/bin/sh").is_err());
+    assert!(build::wants_loader(&own[..70]).is_err());
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes() {
     let (product, agent) = (product(), agent());
     assert_eq!(deb::build(&product, &agent).unwrap(), deb::build(&product, &agent).unwrap());
