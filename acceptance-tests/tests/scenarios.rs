@@ -23,6 +23,8 @@ mod interrupted;
 mod life;
 #[path = "scenarios/refused.rs"]
 mod refused;
+#[path = "scenarios/rejoin.rs"]
+mod rejoin;
 #[path = "scenarios/renewal.rs"]
 mod renewal;
 #[path = "scenarios/secrets.rs"]

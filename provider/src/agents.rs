@@ -4,7 +4,7 @@ mod account_door;
 mod find;
 mod identity_card;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -90,6 +90,9 @@ pub struct System {
     pub gateway: Option<String>,
     /// Every declared host by name, absent ones left out.
     pub hosts: BTreeMap<HostName, HostEntry>,
+    /// Declared hosts that are marked `absent`, as far as they are known here: they are asked nothing, and what they left
+    /// in the system is no surprise.
+    pub absent: BTreeSet<HostName>,
     hold: Hold,
     card: IdentityCard,
     connections: Arc<Agents>,
@@ -117,7 +120,8 @@ impl System {
     ) -> Result<System, Diagnostic> {
         let card = IdentityCard::of(&authority)?;
         let trust = authority.trust();
-        Ok(System { hold: Hold::Root(Box::new(authority)), trust, gateway, hosts, card, connections })
+        let absent = BTreeSet::new();
+        Ok(System { hold: Hold::Root(Box::new(authority)), trust, gateway, hosts, absent, card, connections })
     }
 
     /// The same for who may only look.
@@ -129,7 +133,13 @@ impl System {
         hosts: BTreeMap<HostName, HostEntry>,
         connections: Arc<Agents>,
     ) -> System {
-        System { hold: Hold::Reader, trust, gateway, hosts, card, connections }
+        System { hold: Hold::Reader, trust, gateway, hosts, absent: BTreeSet::new(), card, connections }
+    }
+
+    /// The same with these hosts marked absent.
+    #[must_use]
+    pub fn with_absent(self, absent: BTreeSet<HostName>) -> System {
+        System { absent, ..self }
     }
 
     /// The keys.

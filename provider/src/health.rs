@@ -9,7 +9,7 @@ mod judge;
 mod seen;
 mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tfplug::Diagnostic;
@@ -28,19 +28,24 @@ use crate::agents::System;
 pub struct ExpectedTopology {
     /// Cluster of every declared server, by server name; absent nodes left out.
     pub servers: BTreeMap<String, String>,
+    /// Servers of nodes that are marked absent, or do not run yet: away, on their way out, or on their way in. They keep their seats in the meta group and in
+    /// streams until they come back, and that their seats are empty is not held against the others.
+    pub absent: BTreeSet<String>,
+    /// How many servers are about to be taken down: an empty seat that would then cost a quorum is a problem after all.
+    pub taking_down: usize,
 }
 
 impl ExpectedTopology {
-    /// As the agents' ledgers declare it.
+    /// As the agents' ledgers declare it. Nothing is forgiven for being absent.
     #[must_use]
     pub fn of(system: &System) -> ExpectedTopology {
         let servers = system.hosts.iter().map(|(host, entry)| (host.to_string(), entry.cluster.clone()));
-        ExpectedTopology { servers: servers.collect() }
+        ExpectedTopology { servers: servers.collect(), absent: BTreeSet::new(), taking_down: 0 }
     }
 
     /// The clusters, each once.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
-        let names: std::collections::BTreeSet<&str> = self.servers.values().map(String::as_str).collect();
+        let names: BTreeSet<&str> = self.servers.values().map(String::as_str).collect();
         names.into_iter()
     }
 }

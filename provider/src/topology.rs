@@ -6,12 +6,14 @@
 //! [`gateway_section`]. Rules return every problem at once, each with the attribute it is about.
 
 mod cluster_rules;
+mod declared;
 mod expansion;
 mod gateway_rules;
 mod model;
 mod revision;
 
 pub use cluster_rules::cluster_problems;
+pub use declared::{absent_nodes, enrollment_generation};
 pub use expansion::{
     HostMaterial, cluster_sections, gateway_section, host_names, monitor_address, server_config, trust_json,
 };

@@ -16,6 +16,7 @@ use tfplug::Diagnostic;
 
 use super::{Agents, HostEntry, IdentityCard, System, same_operator};
 use crate::keys::{Kind, same_authority};
+use crate::topology::absent_nodes;
 
 /// How long other seeds may take once one has answered: they may know a newer gateway.
 const OTHERS_GRACE: Duration = Duration::from_secs(1);
@@ -95,11 +96,12 @@ pub(crate) async fn find_system(search: Search<'_>) -> Result<System, Diagnostic
                     Diagnostic::error("The authority cannot be derived", format!("{}.", chain(&why)))
                 })?;
             same_operator(&derived.trust(), trust.operator.as_str())?;
-            System::new(derived, gateway, hosts, Arc::clone(agents))
+            Ok(System::new(derived, gateway, hosts, Arc::clone(agents))?.with_absent(known.absent()))
         }
         Seeker::Reader(caller) => {
             let card = IdentityCard::of_caller(caller);
-            Ok(System::for_reader(card, trust.clone(), gateway, hosts, Arc::clone(agents)))
+            let system = System::for_reader(card, trust.clone(), gateway, hosts, Arc::clone(agents));
+            Ok(system.with_absent(known.absent()))
         }
     }
 }
@@ -185,6 +187,11 @@ impl Ledgers {
             }
         }
         Ok(())
+    }
+
+    /// Nodes that the clusters declare as absent.
+    fn absent(&self) -> BTreeSet<HostName> {
+        self.clusters.values().flat_map(|(_, section)| absent_nodes(section)).collect()
     }
 
     /// The gateway's name and every host.

@@ -19,7 +19,7 @@ pub fn judge(expected: &ExpectedTopology, seen: &Seen) -> Health {
     judge_presence(expected, seen, &mut health.servers);
     judge_links(expected, seen, &mut health.servers);
     judge_meta(expected, leader, &mut health);
-    judge_streams(seen, &mut health.problems);
+    judge_streams(expected, seen, &mut health.problems);
     judge_agents(expected, seen, &mut health.servers);
     health
 }
@@ -52,6 +52,9 @@ fn judge_presence(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeM
         let problems = &mut server.problems;
         match (expected.servers.get(name), answers) {
             (Some(_), []) => problems.push("does not answer".to_owned()),
+            (None, _) if expected.absent.contains(name) => {
+                server.told.push("is marked absent and has not left the supercluster yet".to_owned());
+            }
             (None, _) => problems.push("is in the supercluster and was not declared".to_owned()),
             (Some(cluster), [answer, others @ ..]) => {
                 if !others.is_empty() {
@@ -71,7 +74,8 @@ fn judge_presence(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeM
 /// Routes to every server of its cluster, an outbound gateway to every other cluster, an inbound one from somebody
 /// of every other cluster.
 fn judge_links(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeMap<String, ServerHealth>) {
-    for (name, server) in servers.iter_mut().filter(|(_, server)| server.seen.is_some()) {
+    let is_ours = |name: &String| !expected.absent.contains(name);
+    for (name, server) in servers.iter_mut().filter(|(name, server)| is_ours(name) && server.seen.is_some()) {
         let neighbours = expected.servers.iter().filter(|(other, cluster)| {
             *other != name && **cluster == server.cluster && seen.servers.contains_key(*other)
         });
@@ -120,9 +124,14 @@ fn judge_meta(expected: &ExpectedTopology, leader: Option<(&str, &MetaGroup)>, h
         return;
     };
     let declared = expected.servers.len() as u64;
-    if group.cluster_size != declared {
-        let counted = group.cluster_size;
+    let counted = group.cluster_size;
+    let empty = counted.saturating_sub(declared);
+    if counted < declared || empty > expected.absent.len() as u64 {
         health.problems.push(format!("the meta group counts {counted} members, {declared} are declared"));
+    } else if empty > 0 && lacks_quorum(counted, declared, expected) {
+        health.problems.push(format!(
+            "the meta group counts {counted} members, {empty} of them absent: it cannot spare another one"
+        ));
     }
     for (name, server) in &mut health.servers {
         if name == leader || !expected.servers.contains_key(name) {
@@ -142,7 +151,7 @@ fn judge_meta(expected: &ExpectedTopology, leader: Option<(&str, &MetaGroup)>, h
 }
 
 /// Each stream by its leader's view; a stream without leader by anybody's.
-fn judge_streams(seen: &Seen, problems: &mut Vec<String>) {
+fn judge_streams(expected: &ExpectedTopology, seen: &Seen, problems: &mut Vec<String>) {
     let mut by_name: BTreeMap<(&str, &str), Vec<(&str, &StreamSeen)>> = BTreeMap::new();
     for (server, streams) in &seen.streams {
         for stream in streams {
@@ -168,7 +177,16 @@ fn judge_streams(seen: &Seen, problems: &mut Vec<String>) {
                         "stream `{name}` of account `{account}` has {have} of {wanted} replicas"
                     ));
                 }
-                for replica in group.replicas.iter().filter(|replica| replica.offline || !replica.current) {
+                let (absent, others): (Vec<_>, Vec<_>) =
+                    group.replicas.iter().partition(|replica| expected.absent.contains(&replica.name));
+                if !absent.is_empty() && lacks_quorum(have, have - absent.len() as u64, expected) {
+                    problems.push(format!(
+                        "stream `{name}` of account `{account}` has {have} replicas, {} of them on absent nodes: it \
+                         cannot spare another one",
+                        absent.len()
+                    ));
+                }
+                for replica in others.into_iter().filter(|replica| replica.offline || !replica.current) {
                     let state = if replica.offline { "offline" } else { "behind" };
                     let at = &replica.name;
                     problems.push(format!(
@@ -178,6 +196,12 @@ fn judge_streams(seen: &Seen, problems: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Whether a group of `members` would have no quorum, had `present` of them to do without those that are taken down.
+fn lacks_quorum(members: u64, present: u64, expected: &ExpectedTopology) -> bool {
+    let left = present.saturating_sub(expected.taking_down as u64);
+    expected.taking_down > 0 && left < members / 2 + 1
 }
 
 #[cfg(test)]

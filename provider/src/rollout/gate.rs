@@ -1,6 +1,5 @@
 //! Waiting until a system is well, and has been for a while.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -62,10 +61,4 @@ pub async fn wait_well(
             return Err(GateError { ended, problems });
         }
     }
-}
-
-/// The part of a system that runs now: hosts by name with their cluster.
-#[must_use]
-pub fn expected(hosts: &BTreeMap<String, String>) -> ExpectedTopology {
-    ExpectedTopology { servers: hosts.clone() }
 }

@@ -2,7 +2,7 @@
 //! those that waiting does not help.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,7 +16,9 @@ use nats_agent_api::{AgentClient, ClaimBinding, ClaimError, ConnectError, claim}
 use nats_config::HostPort;
 use tfplug::{Diagnostic, Diagnostics};
 use time::OffsetDateTime;
+use tokio::sync::OnceCell;
 
+use super::claimed::Claimed;
 use super::material::ISSUER_VALIDITY;
 use super::progress::{Bounds, Ended, Progress};
 use super::signing::head;
@@ -90,6 +92,24 @@ pub struct Joiner<'a> {
     pub what: &'a str,
 }
 
+/// One run over all hosts.
+struct Round<'a> {
+    candidates: &'a BTreeMap<HostName, Candidate>,
+    bounds: &'a Bounds,
+    /// Whom is waited for, and why.
+    waiting: Mutex<BTreeMap<HostName, String>>,
+    /// Tripped by the first host for which waiting does not help.
+    failed: tfplug::Stop,
+    /// What the hosts know of each other's claims, asked before the first claim.
+    claimed: OnceCell<Claimed>,
+}
+
+impl Round<'_> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<HostName, String>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Why a host was not joined.
 enum Refusal {
     /// Waiting may help.
@@ -108,15 +128,20 @@ impl Joiner<'_> {
         candidates: &BTreeMap<HostName, Candidate>,
         bounds: &Bounds,
     ) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
-        let waiting: Mutex<BTreeMap<HostName, String>> = Mutex::default();
-        let failed = tfplug::Stop::new();
+        let round = Round {
+            candidates,
+            bounds,
+            waiting: Mutex::default(),
+            failed: tfplug::Stop::new(),
+            claimed: OnceCell::new(),
+        };
         let joins = join_all(candidates.iter().map(|(host, candidate)| {
-            let (waiting, failed) = (&waiting, &failed);
-            async move { (host.clone(), self.join_one(host, candidate, bounds, waiting, failed).await) }
+            let round = &round;
+            async move { (host.clone(), self.join_one(host, candidate, round).await) }
         }));
         let results = tokio::select! {
             results = joins => results,
-            never = self.tell(&waiting) => match never {},
+            never = self.tell(&round) => match never {},
         };
         let mut joined = BTreeMap::new();
         let mut problems = Diagnostics::new();
@@ -130,16 +155,25 @@ impl Joiner<'_> {
         if problems.is_empty() { Ok(joined) } else { Err(problems) }
     }
 
-    async fn tell(&self, waiting: &Mutex<BTreeMap<HostName, String>>) -> std::convert::Infallible {
+    /// What those of the hosts that answer know of the others' claims.
+    async fn ask_claimed(&self, candidates: &BTreeMap<HostName, Candidate>) -> Claimed {
+        let asked = candidates.iter().map(|(host, candidate)| async move {
+            let agent = self.agents.connect(self.card, &candidate.agent, Some(host)).await.ok()?;
+            let seen = agent.observe().await.ok()?;
+            head(&seen.sections, SectionKind::Cluster)
+                .and_then(|section| section.body::<ClusterSection>().ok())
+        });
+        let sections: Vec<ClusterSection> = join_all(asked).await.into_iter().flatten().collect();
+        Claimed::of(&sections)
+    }
+
+    async fn tell(&self, round: &Round<'_>) -> std::convert::Infallible {
         let mut progress = Progress::new(self.what);
         loop {
             tokio::time::sleep(RETRY).await;
-            let line = {
-                let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                let hosts: Vec<String> =
-                    waiting.iter().map(|(host, why)| format!("`{host}` ({why})")).collect();
-                hosts.join(", ")
-            };
+            let hosts: Vec<String> =
+                round.waiting().iter().map(|(host, why)| format!("`{host}` ({why})")).collect();
+            let line = hosts.join(", ");
             if !line.is_empty() {
                 progress.tell(&format!("waiting for {line}"));
             }
@@ -151,26 +185,24 @@ impl Joiner<'_> {
         &self,
         host: &HostName,
         candidate: &Candidate,
-        bounds: &Bounds,
-        waiting: &Mutex<BTreeMap<HostName, String>>,
-        failed: &tfplug::Stop,
+        round: &Round<'_>,
     ) -> Result<Joined, Option<Diagnostic>> {
         loop {
-            let why = match self.try_once(host, candidate).await {
+            let why = match self.try_once(host, candidate, round).await {
                 Ok(joined) => {
-                    waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+                    round.waiting().remove(host);
                     return Ok(joined);
                 }
                 Err(Refusal::Final(problem)) => {
-                    failed.trip();
+                    round.failed.trip();
                     return Err(Some(problem));
                 }
                 Err(Refusal::Wait(why)) => why,
             };
-            waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone(), why.clone());
+            round.waiting().insert(host.clone(), why.clone());
             let ended = tokio::select! {
-                ended = bounds.pause(RETRY) => ended,
-                () = failed.stopped() => return Err(None),
+                ended = round.bounds.pause(RETRY) => ended,
+                () = round.failed.stopped() => return Err(None),
             };
             if let Err(ended) = ended {
                 return Err(Some(gave_up(host, &why, ended)));
@@ -178,11 +210,17 @@ impl Joiner<'_> {
         }
     }
 
-    async fn try_once(&self, host: &HostName, candidate: &Candidate) -> Result<Joined, Refusal> {
+    async fn try_once(
+        &self,
+        host: &HostName,
+        candidate: &Candidate,
+        round: &Round<'_>,
+    ) -> Result<Joined, Refusal> {
         match self.agents.connect(self.card, &candidate.agent, Some(host)).await {
             Ok(agent) => self.observe(host, candidate, agent).await,
             Err(ConnectError::NotClaimed { .. }) => {
-                self.claim(host, candidate).await?;
+                let claimed = round.claimed.get_or_init(|| self.ask_claimed(round.candidates)).await;
+                self.claim(host, candidate, claimed).await?;
                 let agent = self.agents.connect(self.card, &candidate.agent, Some(host)).await;
                 // The listener changes over after a claim, which takes a moment.
                 let agent = agent.map_err(|why| Refusal::Wait(chain(&why)))?;
@@ -223,7 +261,7 @@ impl Joiner<'_> {
         Ok(Joined { agent, report: seen.report, sections: seen.sections, keys, claim_id })
     }
 
-    async fn claim(&self, host: &HostName, candidate: &Candidate) -> Result<(), Refusal> {
+    async fn claim(&self, host: &HostName, candidate: &Candidate, claimed: &Claimed) -> Result<(), Refusal> {
         let Some(names) = &candidate.names else {
             let why = "it is not claimed";
             return Err(Refusal::Final(not_joined(host, why, "Apply its `nats_cluster` first.")));
@@ -232,6 +270,7 @@ impl Joiner<'_> {
         let claim_id = random_bytes().map_err(Refusal::Final)?;
         let claim_id = data_encoding::HEXLOWER.encode(&claim_id[..16]);
         let bind = |offer: &ClaimOffer| {
+            claimed.may_claim(host, candidate.generation, &offer.host_keys)?;
             let now = OffsetDateTime::now_utc();
             let issuer = self.authority.issuer(&offer.host_keys, names, now, ISSUER_VALIDITY)?;
             Ok(ClaimBinding {
@@ -251,6 +290,10 @@ impl Joiner<'_> {
                 Err(Refusal::Wait("it was claimed meanwhile".to_owned()))
             }
             Err(why) if why.is_temporary() => Err(Refusal::Wait(chain(&why))),
+            // Its cause says what to do.
+            Err(why @ ClaimError::Binding { .. }) => {
+                Err(Refusal::Final(not_joined(host, &chain(&why), "Nothing was changed on it.")))
+            }
             Err(why) => {
                 let remedy = "Enrol it with the text of its `nats_host_enrollment`: `nats-agent enroll` opens the door again.";
                 Err(Refusal::Final(not_joined(host, &chain(&why), remedy)))

@@ -14,14 +14,15 @@ use nats_agent_api::order::{ApplyMode, ApplyOrder};
 use serde_json::json;
 
 use super::audit::Heard;
-use super::gate::{expected, wait_well};
+use super::gate::wait_well;
 use super::join::Joined;
 use super::lease::Lease;
 use super::plan::{HostChange, Wave, waves};
 use super::progress::{Bounds, Progress};
 use super::stopped::Stopped;
 use crate::agents::System;
-use crate::topology::Rollout;
+use crate::health::ExpectedTopology;
+use crate::topology::{Rollout, absent_nodes};
 
 /// How long a system may take to be well before a server is taken down; it is asked to be well, not waited for.
 const BEFORE: Duration = Duration::from_secs(120);
@@ -106,10 +107,20 @@ impl Conductor<'_> {
         let settle = self.rollout.settle.as_duration();
         let stopped =
             |reason: String| Stopped { changed: changed.clone(), reason: Some(reason), ..Stopped::default() };
-        wait_well(self.system, &expected(&everyone), settle, self.bounds, &mut progress)
+        wait_well(self.system, &self.expected(&everyone), settle, self.bounds, &mut progress)
             .await
             .map_err(|why| stopped(why.to_string()))?;
         self.wait_formed(&mut progress).await.map_err(stopped)
+    }
+
+    /// The part of the system that runs now, by name with its cluster; who is declared and does not is absent.
+    fn expected(&self, running: &BTreeMap<String, String>) -> ExpectedTopology {
+        let told = self.hosts.values().filter_map(Joined::cluster).flat_map(|section| absent_nodes(&section));
+        let held = self.system.hosts.keys().cloned();
+        let absent = self.system.absent.iter().cloned().chain(told).chain(held).map(|host| host.to_string());
+        // Who comes back is absent in what the others were told before, and has a seat before it runs.
+        let absent = absent.filter(|host| !running.contains_key(host)).collect();
+        ExpectedTopology { servers: running.clone(), absent, taking_down: 0 }
     }
 
     /// Every agent has seen a meta leader, so that none will ever be formed into another system.
@@ -244,7 +255,7 @@ impl Conductor<'_> {
     }
 
     async fn meta_leader(&self) -> Option<String> {
-        let topology = crate::health::ExpectedTopology::of(self.system);
+        let topology = ExpectedTopology::of(self.system);
         crate::health::meta_leader(self.system, &topology).await
     }
 
@@ -264,7 +275,8 @@ impl Conductor<'_> {
         if wave.impact == Impact::Restart {
             let mut before = self.bounds.clone();
             before.deadline = before.deadline.min(tokio::time::Instant::now() + BEFORE);
-            wait_well(self.system, &expected(running), Duration::ZERO, &before, &mut progress)
+            let expected = ExpectedTopology { taking_down: wave.hosts.len(), ..self.expected(running) };
+            wait_well(self.system, &expected, Duration::ZERO, &before, &mut progress)
                 .await
                 .map_err(|why| stop(format!("before `{names}` was taken down, {why}")))?;
             if wave.steps_down {
@@ -289,7 +301,8 @@ impl Conductor<'_> {
         }
         if wave.impact != Impact::None && !running.is_empty() {
             let settle = self.rollout.settle.as_duration();
-            let after = wait_well(self.system, &expected(running), settle, self.bounds, &mut progress).await;
+            let after =
+                wait_well(self.system, &self.expected(running), settle, self.bounds, &mut progress).await;
             after.map_err(|why| {
                 (changed.clone(), BTreeMap::new(), Some(format!("after `{names}` was changed, {why}")))
             })?;

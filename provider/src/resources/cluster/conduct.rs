@@ -149,7 +149,9 @@ impl Conduct<'_> {
         let hosts = self.cluster.present().map(|(host, node)| {
             (host.clone(), HostEntry { cluster: self.cluster.name.to_string(), agent: node.agent.clone() })
         });
-        System::new(authority, None, hosts.collect(), Arc::clone(self.session.agents()))
+        let absent = self.cluster.nodes.iter().filter(|(_, node)| node.absent).map(|(host, _)| host.clone());
+        let system = System::new(authority, None, hosts.collect(), Arc::clone(self.session.agents()))?;
+        Ok(system.with_absent(absent.collect()))
     }
 
     /// Sections that differ from the ledgers'.
