@@ -5,7 +5,7 @@
 //! time.
 //!
 //! # Current limitations
-//! - Runs in the agent's own process, as an ordinary user: no units, no firewall, no user of its own for nats-server.
+//! - Runs in the agent's own process, as an ordinary user: no units, no user of its own for nats-server.
 //! - A claimed host cannot be claimed anew; remove its state directory to start over. The store is kept and found
 //!   again by its identity file.
 //! - A server is stopped by SIGTERM; stepping its leaders down before is the conductor's.
@@ -34,12 +34,14 @@ mod rules;
 mod secret;
 mod steps;
 mod target;
+mod trial;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use host_state::audit::{Occasion, RecordHash, What};
+use host_state::firewall::TrialAction;
 use host_state::lease::Wish;
 use host_state::report::{ApplyEvent, Report};
 use host_state::{Plan, SignedSection, Step, layout};
@@ -60,7 +62,7 @@ use crate::parts::nats::process;
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{
     AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, LeaseAction,
-    LeaseAnswer, LeaseOrder, LocalServer, NewClaim, PrivateKeyPem, ServerView, ServiceUser,
+    LeaseAnswer, LeaseOrder, LocalServer, NewClaim, PrivateKeyPem, ServerView, ServiceUser, TrialWish,
 };
 
 #[cfg(feature = "fuzz")]
@@ -93,6 +95,7 @@ pub enum OpenError {
 pub struct LocalApplier {
     host: Arc<Host>,
     reconciler: AbortHandle,
+    watcher: AbortHandle,
 }
 
 impl std::fmt::Debug for LocalApplier {
@@ -104,6 +107,7 @@ impl std::fmt::Debug for LocalApplier {
 impl Drop for LocalApplier {
     fn drop(&mut self) {
         self.reconciler.abort();
+        self.watcher.abort();
     }
 }
 
@@ -159,7 +163,8 @@ impl LocalApplier {
         host.set_server(process::adopt(&host.effects, &state_dir));
         let started = Arc::clone(&host.work).try_lock_owned().expect("nobody else has the host yet");
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&host), started)).abort_handle();
-        Ok(Arc::new(LocalApplier { host, reconciler }))
+        let watcher = tokio::spawn(trial::watch(Arc::clone(&host))).abort_handle();
+        Ok(Arc::new(LocalApplier { host, reconciler, watcher }))
     }
 
     /// Has the host looked at whole at once, not when the minute is over; after the change that is under way.
@@ -286,6 +291,16 @@ impl Applier for LocalApplier {
         let host_state::lease::LeaseAnswer { granted, holder, remaining_ms } =
             answer.map_err(|error| ApplierError::Failed(host_state::chain(&error)))?;
         Ok(LeaseAnswer { granted, holder, remaining_ms })
+    }
+
+    async fn confirm(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError> {
+        let host = Arc::clone(&self.host);
+        to_the_end(async move { host.end_trial(wish, TrialAction::Confirm, &caller).await }).await
+    }
+
+    async fn cancel(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError> {
+        let host = Arc::clone(&self.host);
+        to_the_end(async move { host.end_trial(wish, TrialAction::Cancel, &caller).await }).await
     }
 
     async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError> {

@@ -8,6 +8,7 @@ mod authority;
 mod creds;
 mod diff;
 mod enroll;
+mod firewall;
 mod log;
 mod output;
 mod preflight;
@@ -72,6 +73,7 @@ enum Command {
     Preflight(preflight::Preflight),
     Audit(audit::Audit),
     Creds(creds::Creds),
+    Firewall(firewall::Firewall),
     Version(version::Version),
 }
 
@@ -98,6 +100,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Preflight(preflight) => preflight.run(),
         Command::Audit(audit) => audit.run(),
         Command::Creds(creds) => creds.run(),
+        Command::Firewall(firewall) => firewall.run(),
         Command::Version(version) => version.run(),
     };
     match result {

@@ -10,6 +10,7 @@ use crate::applier::ledger::{HostFacts, Kept, SectionEntry, checked_text, parse_
 use crate::applier::{self, rendition::Manifest};
 use crate::border;
 use crate::front::{mesh, monitor, resolver, tunnel};
+use crate::parts::firewall::{TrialRecord, generations};
 use crate::parts::nats::{binary, log, proc_files};
 use crate::parts::preflight::{mountinfo, settings};
 use crate::parts::tls::Leaf;
@@ -92,6 +93,12 @@ pub const TARGETS: &[Target] = &[
         vec![json!({ "taken_at": 1, "disk": "x", "latency": latency }).to_string().into_bytes()]
     }),
     ("border_message", border::fuzz, border_messages),
+    ("nftables_events", generations::fuzz, || vec![generations::sample()]),
+    ("firewall_trial", kept::<TrialRecord>, || {
+        let trial =
+            json!({ "id": "0".repeat(32), "boot": "b", "started_ms": 1, "ttl_ms": 60_000, "rules": {} });
+        vec![trial.to_string().into_bytes()]
+    }),
     ("process_words", process_words, || {
         let stat = format!(
             "7 (a) b) S {}",

@@ -185,6 +185,8 @@ pub struct Caller {
     pub role: Role,
     /// Serial of the certificate, lower-case hex.
     pub serial: String,
+    /// When its connection was opened, in milliseconds since the machine was booted (`CLOCK_BOOTTIME`).
+    pub opened_ms: u64,
 }
 
 /// What Apply was asked.
@@ -228,6 +230,15 @@ pub enum ApplierError {
     /// Anything else, with its chain of causes.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What Confirm and Cancel are asked.
+#[derive(Debug, Clone)]
+pub struct TrialWish {
+    /// The trial, as the report names it.
+    pub trial_id: String,
+    /// Signature under the document key over `nats-agent/trial/v1`, base64.
+    pub signature: String,
 }
 
 /// A lease wish.
@@ -299,6 +310,10 @@ pub trait Applier: Send + Sync + 'static {
     ) -> Result<(), ApplierError>;
     /// Grants, renews or releases the lease.
     async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ApplierError>;
+    /// Makes a change that is on trial permanent. Only over a connection that was opened after it began.
+    async fn confirm(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError>;
+    /// Ends a trial at once.
+    async fn cancel(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError>;
     /// Takes in a claims section that a peer had; verified like any other. True when it was newer.
     async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError>;
     /// Stops nats-server in order and returns when it is down (the process is about to end).

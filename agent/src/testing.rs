@@ -71,7 +71,7 @@ pub fn authority() -> Authority {
 /// A caller that may do everything.
 #[must_use]
 pub fn caller() -> Caller {
-    Caller { role: Role::Operator, serial: "01".to_owned() }
+    Caller { role: Role::Operator, serial: "01".to_owned(), opened_ms: 0 }
 }
 
 /// Puts a leaf in the place of the newest of the host in `state` that has lived half its life; returns its serial.

@@ -70,6 +70,16 @@ impl Agents {
             || AgentClient::connect(&address, card.client(), card.host_ca(), expected, Timeouts::default());
         cell.get_or_try_init(dial).await.cloned()
     }
+
+    async fn connect_to(
+        &self,
+        card: &IdentityCard,
+        entry: &HostEntry,
+        host: &HostName,
+    ) -> Result<AgentClient, Diagnostic> {
+        let connected = self.connect(card, &entry.agent, Some(host)).await;
+        connected.map_err(|why| not_connected(host, &why))
+    }
 }
 
 /// One host of a system.
@@ -164,14 +174,24 @@ impl System {
     /// # Errors
     /// When `host` is not of this system or its agent does not answer.
     pub async fn agent(&self, host: &HostName) -> Result<AgentClient, Diagnostic> {
-        let Some(entry) = self.hosts.get(host) else {
-            return Err(Diagnostic::error(
+        self.connections.connect_to(&self.card, self.entry(host)?, host).await
+    }
+
+    /// A connection to the agent of `host` that was opened just now and that nobody else has.
+    ///
+    /// # Errors
+    /// As [`System::agent`].
+    pub async fn dial(&self, host: &HostName) -> Result<AgentClient, Diagnostic> {
+        Agents::new().connect_to(&self.card, self.entry(host)?, host).await
+    }
+
+    fn entry(&self, host: &HostName) -> Result<&HostEntry, Diagnostic> {
+        self.hosts.get(host).ok_or_else(|| {
+            Diagnostic::error(
                 format!("Host `{host}` is not part of the system"),
                 "No cluster declares it, or it is marked `absent`.",
-            ));
-        };
-        let connected = self.connections.connect(&self.card, &entry.agent, Some(host)).await;
-        connected.map_err(|why| not_connected(host, &why))
+            )
+        })
     }
 
     /// Does the same with every host at once; one result a host.

@@ -19,3 +19,4 @@ pub mod reach;
 pub mod run;
 pub mod signing;
 pub mod stopped;
+mod trial;

@@ -70,6 +70,8 @@ pub struct Script {
     pub mesh: Option<MeshRow>,
     /// Targets that a probe does not reach.
     pub unreachable: BTreeSet<String>,
+    /// Each roll puts firewall rules on trial.
+    pub trials: bool,
     /// The token has died.
     pub token_expired: bool,
     /// What the tunnel answers; nobody listens on anything by default.
@@ -114,6 +116,7 @@ impl Default for Script {
             audit: Vec::new(),
             mesh: None,
             unreachable: BTreeSet::new(),
+            trials: false,
             token_expired: false,
             answers: Arc::new(|_, _| Vec::new()),
         }

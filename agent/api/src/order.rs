@@ -7,7 +7,9 @@ use host_state::SignedSection;
 use host_state::audit::RecordHash;
 use host_state::report::Report;
 use identity::{HostKeys, HostName, HostNames, Role, Trust};
+use rustix::time::{ClockId, clock_gettime};
 
+pub use host_state::firewall::{TRIAL_DOMAIN, TrialAction};
 pub use host_state::lease::{LeaseAction, LeaseAnswer};
 
 /// Who called, by the certificate that TLS verified.
@@ -17,6 +19,16 @@ pub struct Caller {
     pub role: Role,
     /// Serial of the certificate, lower-case hex.
     pub serial: String,
+    /// When its connection was opened, by [`boot_ms`] of the agent's machine.
+    pub opened_ms: u64,
+}
+
+/// Milliseconds since this machine was booted, sleep included: one clock for all its processes, which nobody can set.
+#[must_use]
+pub fn boot_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 /// What Observe answers.
@@ -55,7 +67,7 @@ pub enum ApplyMode {
 pub struct TrialOrder {
     /// The trial, as its report names it.
     pub trial_id: String,
-    /// Signature under the document key, base64.
+    /// Signature under the document key over [`TrialAction::signed_bytes`] in [`TRIAL_DOMAIN`], base64.
     pub signature: String,
 }
 

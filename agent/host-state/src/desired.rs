@@ -7,6 +7,7 @@ use nats_config::ServerConfig;
 use crate::document::{
     ClaimsSection, ClusterSection, GatewaySection, Profile, Release, ServerBinary, StoreSpec,
 };
+use crate::firewall::{FirewallRules, Reach};
 
 /// A host's desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Desired {
     pub store_id: Option<String>,
     /// The user that the server runs as; absent where that is the agent's own.
     pub owner: Option<Owner>,
+    /// Who may reach which port; absent where the agent manages no firewall.
+    pub firewall: Option<FirewallRules>,
 }
 
 /// Who owns a file or directory.
@@ -105,6 +108,8 @@ pub struct LocalFacts {
     pub store_id: Option<String>,
     /// See [`Desired::owner`].
     pub owner: Option<Owner>,
+    /// The agent's port, where it manages a firewall.
+    pub agent_port: Option<u16>,
 }
 
 impl Desired {
@@ -115,7 +120,8 @@ impl Desired {
         claims: Option<&ClaimsSection>,
         local: LocalFacts,
     ) -> Desired {
-        let LocalFacts { files, rendered, leaf_not_after, lineage, formed, store_id, owner } = local;
+        let LocalFacts { files, rendered, leaf_not_after, lineage, formed, store_id, owner, agent_port } =
+            local;
         Desired {
             config: joined_config(cluster, gateway),
             server: cluster.server.clone(),
@@ -130,6 +136,7 @@ impl Desired {
             formed,
             store_id,
             owner,
+            firewall: agent_port.map(|agent_port| Reach { cluster, gateway, agent_port }.rules()),
         }
     }
 }

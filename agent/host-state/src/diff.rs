@@ -9,6 +9,7 @@
 mod claims;
 mod disk;
 mod files;
+mod firewall;
 mod process;
 mod store;
 mod told;
@@ -18,6 +19,8 @@ pub use told::RESOLVER_SILENT;
 use nats_config::SettingDifference;
 
 use crate::desired::{Desired, Owner};
+use crate::firewall::TableDifference;
+use crate::firewall::foreign::ForeignDrop;
 use crate::observed::Observed;
 
 /// One place where a host is not what it should be, or could not be looked at.
@@ -170,6 +173,34 @@ pub enum Difference {
         /// What it is.
         problem: ClaimProblem,
     },
+    /// Other firewall rules were confirmed than are asked for, and those are not on trial either.
+    FirewallOutdated {
+        /// What changes, port by port.
+        ports: Vec<PortChange>,
+    },
+    /// The firewall table was changed by somebody else.
+    FirewallTable {
+        /// Where; at least one.
+        items: Vec<TableDifference>,
+    },
+    /// A table of somebody else drops what is allowed.
+    FirewallForeign(ForeignDrop),
+    /// The firewall could not be looked at.
+    FirewallUnreadable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A managed port whose rule changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortChange {
+    /// Its name, like `client`.
+    pub port: String,
+    /// Port and networks as they should be; absent when it is to be open.
+    pub desired: Option<String>,
+    /// Port and networks as confirmed; absent when it is open.
+    pub found: Option<String>,
 }
 
 /// Why the store's identity file has to be written.
@@ -319,6 +350,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Difference> {
     differences.extend(process::process(desired, observed, is_blocked));
     differences.extend(process::running(desired, &observed.running));
     differences.extend(claims::claims(desired, &observed.claims));
+    differences.extend(firewall::firewall(desired.firewall.as_ref(), &observed.firewall));
     differences
 }
 
@@ -349,7 +381,11 @@ impl Difference {
             | Difference::ProcessRunning { .. }
             | Difference::ProcessOldBinary { .. }
             | Difference::ClaimsSilent { .. }
-            | Difference::Claim { .. } => false,
+            | Difference::Claim { .. }
+            | Difference::FirewallOutdated { .. }
+            | Difference::FirewallTable { .. }
+            | Difference::FirewallForeign(_)
+            | Difference::FirewallUnreadable { .. } => false,
         }
     }
 }

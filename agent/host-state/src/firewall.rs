@@ -14,6 +14,7 @@
 //! has to accept), so [`foreign`] looks for those.
 
 mod compare;
+mod confirmation;
 mod derive;
 pub mod foreign;
 mod networks;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use compare::{MAX_DIFFERENCES, TableDifference, compare};
+pub use confirmation::{TRIAL_DOMAIN, TrialAction};
 pub use derive::Reach;
 pub use networks::Networks;
 pub use nft_json::{ListingError, MAX_LISTING_BYTES, delete_commands, parse, replace_commands};

@@ -82,6 +82,11 @@ pub const AUDIT: &str = "audit";
 /// Permission bits of a file of the audit log.
 pub const AUDIT_MODE: u32 = 0o640;
 
+/// Firewall rules that were confirmed: what is loaded at boot; absent before the first.
+pub const FIREWALL_FILE: &str = "firewall.json";
+/// Firewall rules on trial; absent when none are.
+pub const FIREWALL_TRIAL_FILE: &str = "firewall-trial.json";
+
 /// File in the store directory that says whose data it is, beside nats-server's own `jetstream` directory.
 pub const STORE_IDENTITY_FILE: &str = "nats-agent-store.json";
 /// File in the store directory that holds nothing but room: deleted by a person when the disk is full.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::document::StoreIdentity;
+use crate::firewall::foreign::ForeignDrop;
+use crate::firewall::{FirewallRules, TableDifference};
 use crate::preflight::ballast_size;
 
 /// Everything an agent saw of its host in one sweep.
@@ -27,6 +29,8 @@ pub struct Observed {
     pub process: ProcessObserved,
     /// Account JWTs in the local resolver.
     pub claims: ClaimsObserved,
+    /// The firewall.
+    pub firewall: FirewallObserved,
 }
 
 /// One managed file.
@@ -275,4 +279,45 @@ pub struct ClaimObserved {
     pub sha256: String,
     /// Its `iat`, seconds since 1970; absent when it cannot be decoded.
     pub issued_at: Option<i64>,
+}
+
+/// The firewall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FirewallObserved {
+    /// Not managed: the agent has no right to change the kernel's rules.
+    Off,
+    /// It could not be looked at.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// Looked at.
+    Seen(Box<FirewallSeen>),
+}
+
+/// What was seen of the firewall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallSeen {
+    /// The rules that were confirmed last; absent before the first.
+    pub confirmed: Option<FirewallRules>,
+    /// Rules on trial; absent when none are.
+    pub trial: Option<TrialSeen>,
+    /// Where the loaded table is not what confirmed rules and trial make.
+    pub table: Vec<TableDifference>,
+    /// Chains of other tables that drop what is allowed.
+    pub foreign: Vec<ForeignDrop>,
+}
+
+/// Firewall rules on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialSeen {
+    /// The trial's id.
+    pub id: String,
+    /// Milliseconds until the kernel goes back to the confirmed rules.
+    pub remaining_ms: u64,
+    /// The rules.
+    pub rules: FirewallRules,
 }

@@ -64,6 +64,10 @@ pub enum Step {
         /// Account public key.
         account: String,
     },
+    /// Load the firewall table again as it was confirmed.
+    LoadFirewall,
+    /// Put new firewall rules on trial. What keeps them is a confirmation from outside.
+    TryFirewall,
 }
 
 /// How much of a change a rendition holds.
@@ -120,6 +124,8 @@ impl std::fmt::Display for Step {
             Step::Start => f.write_str("start nats-server"),
             Step::ConvergeClaims => f.write_str("bring the accounts to the newest claims"),
             Step::PushClaim { account } => write!(f, "push account `{account}`"),
+            Step::LoadFirewall => f.write_str("load the firewall table again"),
+            Step::TryFirewall => f.write_str("put the firewall on trial"),
         }
     }
 }
@@ -144,6 +150,9 @@ pub fn plan(
     }
     let mut steps = Vec::new();
     let has = |wanted: fn(&Difference) -> bool| removable.iter().any(|one| wanted(one));
+    if has(|one| matches!(one, Difference::FirewallTable { .. })) {
+        steps.push(Step::LoadFirewall);
+    }
     if has(|one| matches!(one, Difference::BinaryToInstall { .. })) {
         steps.push(Step::InstallBinary);
     }
@@ -162,6 +171,10 @@ pub fn plan(
     let running_config = running_config.filter(|config| is_believable(config, &observed.running));
     let end = end(desired, observed, &removable, is_blocked);
     let impact = configure::configure(desired, &removable, running_config, end, &mut steps);
+    // Last of what may fail, so that its time is not used up by a server that starts.
+    if has(|one| matches!(one, Difference::FirewallOutdated { .. })) {
+        steps.push(Step::TryFirewall);
+    }
     if impact == Impact::Start && !desired.claims.is_empty() {
         steps.push(Step::ConvergeClaims);
     }

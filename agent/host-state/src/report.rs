@@ -35,6 +35,8 @@ pub struct Report {
     /// Which other servers this one reaches. Absent while no server runs, while the agent cannot log in to it, and in
     /// the report that ends an apply.
     pub mesh: Option<MeshRow>,
+    /// The firewall; absent where the agent manages none, or cannot say.
+    pub firewall: Option<FirewallStatus>,
     /// Certificates of this host, by name (`issuer`, `leaf`).
     pub certificates: BTreeMap<String, CertificateStatus>,
     /// The last record of the audit log; absent while there is none that can be read.
@@ -114,6 +116,26 @@ pub struct MeshRow {
     /// How many hosts were tried in each account: every other one of the supercluster, or of the cluster where it
     /// has no gateway.
     pub probed: u32,
+}
+
+/// The firewall of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallStatus {
+    /// Hash of the rules that were confirmed last; absent before the first.
+    pub confirmed: Option<ContentHash>,
+    /// Rules on trial, which somebody has to confirm over a new connection; absent when none are.
+    pub trial: Option<TrialStatus>,
+}
+
+/// Firewall rules on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialStatus {
+    /// Names the trial, for Confirm and Cancel.
+    pub id: String,
+    /// Milliseconds until the kernel goes back to the confirmed rules by itself.
+    pub remaining_ms: u64,
 }
 
 /// One certificate.

@@ -107,10 +107,15 @@ impl Host {
             installed.map_err(|error| host_state::chain(&error))?;
             events.done(started);
         }
+        if steps.contains(&Step::TryFirewall) && goal != Goal::Repair {
+            self.check_firewall(&sight.desired).await?;
+        }
         let mut actions = Vec::new();
         for step in steps {
             match step {
                 Step::InstallBinary => {}
+                // Nobody is there to confirm it.
+                Step::TryFirewall if goal == Goal::Repair => {}
                 Step::WriteRendition { part } => {
                     let config = rendition_config(&sight.desired, self.running_config().as_ref(), part);
                     let ready = self.candidate(target, &config, &leaf, events).await?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use host_state::Finding;
 use host_state::desired::{LocalFacts, Owner};
+use host_state::firewall::{FirewallRules, Reach};
 use host_state::lease::{LeaseAnswer, Wish};
 use identity::{HostKeys, HostSecret, Trust};
 use nats_config::ServerConfig;
@@ -25,11 +26,12 @@ use super::ledger::{HostFacts, Ledger};
 use super::rendition::{FileSet, Renditions};
 use super::target::Target;
 use crate::parts::effects::Effects;
+use crate::parts::firewall::Firewall;
 use crate::parts::nats::binary::Binaries;
 use crate::parts::nats::process::ServerProcess;
 use crate::parts::tls::Leaf;
 use crate::roles::{
-    AgentSettings, ApiIdentity, ClaimState, LocalServer, PrivateKeyPem, ServerView, ServiceUser,
+    AgentSettings, ApiIdentity, ClaimState, LocalServer, Place, PrivateKeyPem, ServerView, ServiceUser,
 };
 
 /// One host, as the applier works on it.
@@ -43,6 +45,8 @@ pub(super) struct Host {
     pub(super) ledger: Ledger,
     pub(super) renditions: Renditions,
     pub(super) binaries: Binaries,
+    /// Absent where the agent has no right to one.
+    pub(super) firewall: Option<Firewall>,
     pub(super) claim: watch::Sender<ClaimState>,
     pub(super) api: watch::Sender<Option<Arc<ApiIdentity>>>,
     /// Whether somebody asked for a sweep before the next one is due.
@@ -80,9 +84,12 @@ impl Host {
         let binaries =
             Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone())
                 .with_directory_mode(settings.place.directory_mode());
+        let has_firewall = matches!(settings.place, Place::Host(_));
+        let firewall = has_firewall.then(|| Firewall::open(effects.clone(), &settings.state_dir));
         Host {
             keys: secret.keys(),
             binaries,
+            firewall,
             claim: watch::Sender::new(ClaimState::Closed),
             api: watch::Sender::new(None),
             sweep_wanted: AtomicBool::new(false),
@@ -174,7 +181,15 @@ impl Host {
             formed: *formed,
             store_id: store_id.clone(),
             owner: self.settings.place.service_user().map(|ServiceUser { uid, gid }| Owner { uid, gid }),
+            agent_port: self.firewall.as_ref().map(|_| self.settings.listen.port()),
         }
+    }
+
+    /// Who may reach which port by `target`; absent where the agent manages no firewall.
+    pub(super) fn firewall_rules(&self, target: &Target) -> Option<FirewallRules> {
+        self.firewall.as_ref()?;
+        let agent_port = self.settings.listen.port();
+        Some(Reach { cluster: &target.cluster, gateway: target.gateway.as_ref(), agent_port }.rules())
     }
 
     /// Not-after of a rendition's leaf in the form of `/varz`; `None` when the file was changed.

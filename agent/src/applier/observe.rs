@@ -47,6 +47,7 @@ impl Host {
             disk: preflight::disk(&Tree::default(), Path::new(&desired.store.directory)),
             binary: self.binaries.observe(&desired.server).await,
             claims: self.claims_observed(target, is_running).await,
+            firewall: self.firewall_observed(desired).await,
             process,
         }
     }

@@ -40,8 +40,8 @@ impl Host {
             drift.clear();
         }
         findings.extend(told);
-        if let Some(target) = &target {
-            findings.extend(firewall::finding(&target.cluster.firewall, firewall::observe()));
+        if let (Some(target), None) = (&target, &self.firewall) {
+            findings.extend(firewall::off_finding(&target.cluster.firewall));
         }
         let (audit, told) = self.audit.look();
         findings.extend(told);
@@ -60,6 +60,7 @@ impl Host {
             drift,
             findings,
             mesh: None,
+            firewall: self.firewall_status(),
             certificates: self.certificates(),
             audit,
             observed_at: now().unix_timestamp(),

@@ -85,7 +85,7 @@ impl Host {
         let lease = lease::current(self.state_dir()).filter(|lease| lease.lease_id == order.lease_id);
         let writer = lease.map(|lease| lease.holder);
         let signer = || order.sections.first().map(|section| section.header.writer.clone());
-        let Caller { role, serial } = caller;
+        let Caller { role, serial, opened_ms: _ } = caller;
         let writer = clip(&writer.or_else(signer).unwrap_or_default());
         Who::Caller { role: role.to_string(), serial: serial.clone(), writer }
     }
@@ -100,6 +100,9 @@ impl Host {
         let _acting = self.audit.acting(self.who(caller, &order));
         let (record, mut admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
+        if !is_claims_only(&order) {
+            self.check_no_trial()?;
+        }
         if order.mode == ApplyMode::Roll && !is_claims_only(&order) && self.is_interrupted() {
             self.end_interrupted().await.map_err(|reason| {
                 ApplierError::Failed(format!("an earlier change could not be ended: {reason}"))

@@ -36,6 +36,7 @@ pub(super) struct Failed {
 struct Progress {
     intent: Option<Intent>,
     server_touched: bool,
+    trial: Option<String>,
 }
 
 impl Host {
@@ -132,6 +133,9 @@ impl Host {
         };
         if let Err(Failed { step, reason }) = outcome {
             tracing::warn!(step, reason, "the change did not pass and is taken back");
+            if let Some(trial) = &progress.trial {
+                self.drop_trial(trial).await;
+            }
             let touched = progress.server_touched;
             let back = self.take_back(before.as_ref(), &mut contents, was_running, touched, &step).await;
             let reason = match back {
@@ -234,6 +238,11 @@ impl Host {
                 Step::Start => {
                     progress.server_touched = true;
                     self.start_server(target, &mut contents.facts, leaf).await
+                }
+                Step::LoadFirewall => self.load_firewall().await,
+                Step::TryFirewall => {
+                    progress.trial = self.try_firewall(target).await?;
+                    Ok(())
                 }
                 Step::InstallBinary
                 | Step::WriteRendition { .. }

@@ -249,6 +249,14 @@ async fn asked(
         ApplierCall::Lease { order, caller } => {
             ApplierAnswer::Lease(applier.lease(order.into(), caller.into()).await?.into())
         }
+        ApplierCall::Confirm { wish, caller } => {
+            applier.confirm(wish.into(), caller.into()).await?;
+            ApplierAnswer::Confirm
+        }
+        ApplierCall::Cancel { wish, caller } => {
+            applier.cancel(wish.into(), caller.into()).await?;
+            ApplierAnswer::Cancel
+        }
         ApplierCall::TakeClaims { section } => {
             ApplierAnswer::TakeClaims { newer: applier.take_claims(*section).await? }
         }

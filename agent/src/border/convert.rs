@@ -125,27 +125,27 @@ impl From<wire::NewClaim> for roles::NewClaim {
 
 impl From<roles::Caller> for wire::Caller {
     fn from(caller: roles::Caller) -> wire::Caller {
-        let roles::Caller { role, serial } = caller;
+        let roles::Caller { role, serial, opened_ms } = caller;
         let role = match role {
             identity::Role::Operator => wire::Role::Operator,
             identity::Role::Reader => wire::Role::Reader,
             identity::Role::Account(account) => wire::Role::Account(account),
             identity::Role::Peer => wire::Role::Peer,
         };
-        wire::Caller { role, serial }
+        wire::Caller { role, serial, opened_ms }
     }
 }
 
 impl From<wire::Caller> for roles::Caller {
     fn from(caller: wire::Caller) -> roles::Caller {
-        let wire::Caller { role, serial } = caller;
+        let wire::Caller { role, serial, opened_ms } = caller;
         let role = match role {
             wire::Role::Operator => identity::Role::Operator,
             wire::Role::Reader => identity::Role::Reader,
             wire::Role::Account(account) => identity::Role::Account(account),
             wire::Role::Peer => identity::Role::Peer,
         };
-        roles::Caller { role, serial }
+        roles::Caller { role, serial, opened_ms }
     }
 }
 
@@ -194,6 +194,20 @@ impl From<wire::ApplierError> for roles::ApplierError {
             wire::ApplierError::Frozen(text) => roles::ApplierError::Frozen(text),
             wire::ApplierError::Failed(text) => roles::ApplierError::Failed(text),
         }
+    }
+}
+
+impl From<roles::TrialWish> for wire::TrialWish {
+    fn from(wish: roles::TrialWish) -> wire::TrialWish {
+        let roles::TrialWish { trial_id, signature } = wish;
+        wire::TrialWish { trial_id, signature }
+    }
+}
+
+impl From<wire::TrialWish> for roles::TrialWish {
+    fn from(wish: wire::TrialWish) -> roles::TrialWish {
+        let wire::TrialWish { trial_id, signature } = wish;
+        roles::TrialWish { trial_id, signature }
     }
 }
 

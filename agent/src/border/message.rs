@@ -79,6 +79,8 @@ pub(super) enum ApplierCall {
     Preview { sections: Vec<SignedSection> },
     Apply { order: ApplyOrder, caller: Caller },
     Lease { order: LeaseOrder, caller: Caller },
+    Confirm { wish: TrialWish, caller: Caller },
+    Cancel { wish: TrialWish, caller: Caller },
     TakeClaims { section: Box<SignedSection> },
 }
 
@@ -94,6 +96,8 @@ pub(super) enum ApplierAnswer {
     Preview(Plan),
     Apply,
     Lease(LeaseAnswer),
+    Confirm,
+    Cancel,
     TakeClaims { newer: bool },
     Failed(ApplierError),
 }
@@ -179,6 +183,7 @@ pub(super) struct NewClaim {
 pub(super) struct Caller {
     pub(super) role: Role,
     pub(super) serial: String,
+    pub(super) opened_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,6 +219,13 @@ pub(super) enum ApplierError {
     Leased(String),
     Frozen(String),
     Failed(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrialWish {
+    pub(super) trial_id: String,
+    pub(super) signature: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use super::message::{ApplierAnswer, ApplierCall, Hello, ToApplier, ToFront, View
 use super::places::Places;
 use crate::roles::{
     ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, LeaseAnswer, LeaseOrder, LocalServer,
-    NewClaim, PrivateKeyPem, ServerView,
+    NewClaim, PrivateKeyPem, ServerView, TrialWish,
 };
 
 /// How often an applier that is not there yet is looked for.
@@ -244,6 +244,20 @@ impl Applier for RemoteApplier {
     async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ApplierError> {
         match self.ask(ApplierCall::Lease { order: order.into(), caller: caller.into() }).await? {
             ApplierAnswer::Lease(answer) => Ok(answer.into()),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn confirm(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError> {
+        match self.ask(ApplierCall::Confirm { wish: wish.into(), caller: caller.into() }).await? {
+            ApplierAnswer::Confirm => Ok(()),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn cancel(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError> {
+        match self.ask(ApplierCall::Cancel { wish: wish.into(), caller: caller.into() }).await? {
+            ApplierAnswer::Cancel => Ok(()),
             _ => Err(misplaced()),
         }
     }

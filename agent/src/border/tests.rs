@@ -79,6 +79,7 @@ impl Made {
             mesh: Some(self.row()),
             certificates: BTreeMap::new(),
             audit: Some(Head { seq: self.number, hash: RecordHash::none() }),
+            firewall: None,
             observed_at: -7,
         }
     }
@@ -138,7 +139,7 @@ impl Made {
     fn callers(&self) -> Vec<roles::Caller> {
         use identity::Role;
         let roles = [Role::Operator, Role::Reader, Role::Account("orders".parse().unwrap()), Role::Peer];
-        roles.map(|role| roles::Caller { role, serial: self.text() }).into()
+        roles.map(|role| roles::Caller { role, serial: self.text(), opened_ms: self.number }).into()
     }
 
     fn new_claim(&self) -> roles::NewClaim {
@@ -166,6 +167,10 @@ impl Made {
             signature: self.text(),
         };
         [LeaseAction::Acquire, LeaseAction::Renew, LeaseAction::Release].map(order).into()
+    }
+
+    fn trial_wish(&self) -> roles::TrialWish {
+        roles::TrialWish { trial_id: self.text(), signature: self.text() }
     }
 
     fn lease_answer(&self) -> roles::LeaseAnswer {
@@ -199,6 +204,8 @@ impl Made {
             ApplierCall::Sections,
             ApplierCall::SystemLogin,
             ApplierCall::Preview { sections: vec![self.section(), self.section()] },
+            ApplierCall::Confirm { wish: self.trial_wish().into(), caller: caller() },
+            ApplierCall::Cancel { wish: self.trial_wish().into(), caller: caller() },
             ApplierCall::TakeClaims { section: Box::new(self.section()) },
         ];
         applies.chain(asked).chain(others).collect()
@@ -215,6 +222,8 @@ impl Made {
             ApplierAnswer::Preview(Plan { reasons: vec![self.text()], ..Plan::empty() }),
             ApplierAnswer::Apply,
             ApplierAnswer::Lease(self.lease_answer().into()),
+            ApplierAnswer::Confirm,
+            ApplierAnswer::Cancel,
             ApplierAnswer::TakeClaims { newer: true },
         ];
         answers.extend(self.errors().into_iter().map(|error| ApplierAnswer::Failed(error.into())));
@@ -408,6 +417,7 @@ proptest! {
         made.callers().into_iter().for_each(handed_over::<_, wire::Caller>);
         made.apply_orders().into_iter().for_each(handed_over::<_, wire::ApplyOrder>);
         made.lease_orders().into_iter().for_each(handed_over::<_, wire::LeaseOrder>);
+        handed_over::<_, wire::TrialWish>(made.trial_wish());
         handed_over::<_, wire::LeaseAnswer>(made.lease_answer());
         made.errors().into_iter().for_each(handed_over::<_, wire::ApplierError>);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use host_state::report::{CertificateStatus, MeshRow, Report, RunStatus};
+use host_state::report::{CertificateStatus, FirewallStatus, MeshRow, Report, RunStatus, TrialStatus};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -24,6 +24,7 @@ pub(crate) fn status(report: &Report) -> String {
         drift,
         findings,
         mesh,
+        firewall,
         certificates,
         audit,
         observed_at,
@@ -66,6 +67,9 @@ pub(crate) fn status(report: &Report) -> String {
             section.generation, section.owner, section.writer
         );
         line(&mut text, kind.as_str(), &said);
+    }
+    if let Some(firewall) = firewall {
+        line(&mut text, "firewall", &firewall_text(firewall));
     }
     for (name, certificate) in certificates {
         line(&mut text, name, &certificate_text(certificate));
@@ -137,9 +141,22 @@ fn time_text(unix: i64) -> String {
     date.unwrap_or_else(|| unix.to_string())
 }
 
+fn firewall_text(firewall: &FirewallStatus) -> String {
+    let FirewallStatus { confirmed, trial } = firewall;
+    let mut text = match confirmed {
+        Some(hash) => format!("sha256 {}", &hash.as_str()[..12]),
+        None => "nothing confirmed yet, so nothing is denied".to_owned(),
+    };
+    if let Some(TrialStatus { id, remaining_ms }) = trial {
+        text.push_str(&format!("; on trial as {id} for another {} s", remaining_ms.div_ceil(1000)));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use host_state::SectionKind;
+    use host_state::document::ContentHash;
     use host_state::drift::{Drift, Finding};
     use host_state::report::{ClaimStatus, SectionStatus, ServerStatus};
 
@@ -149,7 +166,7 @@ mod tests {
         let section = |generation, confirmed| SectionStatus {
             owner: "nats_cluster/east".to_owned(),
             generation,
-            content: host_state::document::ContentHash::of("x"),
+            content: ContentHash::of("x"),
             writer: "ci@runner-7".to_owned(),
             confirmed,
         };
@@ -198,6 +215,10 @@ mod tests {
             )]
             .into(),
             audit: Some(host_state::audit::Head { seq: 41, hash: host_state::audit::RecordHash::none() }),
+            firewall: Some(FirewallStatus {
+                confirmed: Some(ContentHash::of("rules")),
+                trial: Some(TrialStatus { id: "7f".to_owned(), remaining_ms: 41_500 }),
+            }),
             observed_at: 20_001 * day,
         }
     }
@@ -217,6 +238,7 @@ rendition     8
 mesh          reaches all 8 others
 cluster       generation 3, confirmed, of `nats_cluster/east`, written by `ci@runner-7`
 claims        generation 9, not confirmed, of `nats_cluster/east`, written by `ci@runner-7`
+firewall      sha256 6c621d1a0513; on trial as 7f for another 42 s
 leaf          serial 0a, until 2024-11-03T00:00:00Z, due for renewal 2024-10-24T00:00:00Z
 drift         1 difference that apply removes
 findings      1 thing to look at

@@ -78,12 +78,12 @@ impl AgentService for Agent {
         apply::apply(&self.applier, &self.applies, order, caller, events).await
     }
 
-    async fn confirm(&self, order: TrialOrder, _caller: Caller) -> Result<(), ServiceError> {
-        trial::no_trial(&order)
+    async fn confirm(&self, order: TrialOrder, caller: Caller) -> Result<(), ServiceError> {
+        trial::confirm(self.applier.as_ref(), order, caller).await
     }
 
-    async fn cancel(&self, order: TrialOrder, _caller: Caller) -> Result<(), ServiceError> {
-        trial::no_trial(&order)
+    async fn cancel(&self, order: TrialOrder, caller: Caller) -> Result<(), ServiceError> {
+        trial::cancel(self.applier.as_ref(), order, caller).await
     }
 
     async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ServiceError> {
@@ -129,6 +129,6 @@ pub(super) fn service_error(error: ApplierError) -> ServiceError {
 
 /// A caller in the applier's words.
 fn caller_of(caller: Caller) -> roles::Caller {
-    let Caller { role, serial } = caller;
-    roles::Caller { role, serial }
+    let Caller { role, serial, opened_ms } = caller;
+    roles::Caller { role, serial, opened_ms }
 }

@@ -128,6 +128,16 @@ effects! {
     PutBackClaim: File = "put-back-claim",
     /// A record of the audit log, in a file that is there or is made for it.
     AppendAudit: Append = "append-audit",
+    /// `firewall.json`: the confirmed rules.
+    WriteFirewall: File = "write-firewall",
+    /// `firewall-trial.json`: rules on trial.
+    WriteFirewallTrial: File = "write-firewall-trial",
+    /// `firewall-trial.json` after a trial was confirmed, cancelled or over.
+    EndFirewallTrial: Entry = "end-firewall-trial",
+    /// The kernel is asked whether it would take a table.
+    CheckTable: Act = "check-table",
+    /// Our nftables table is replaced in one transaction.
+    ReplaceTable: Act = "replace-table",
 }
 
 /// Effects that are met only on a host with systemd ([`crate::roles::Place::Host`]) or under the profile `production`:
@@ -140,6 +150,11 @@ pub const OF_HOSTS: &[Effect] = &[
     Effect::WriteProbe,
     Effect::RemoveProbe,
     Effect::KeepProbe,
+    Effect::WriteFirewall,
+    Effect::WriteFirewallTrial,
+    Effect::EndFirewallTrial,
+    Effect::CheckTable,
+    Effect::ReplaceTable,
 ];
 
 /// Effects that need no record: what a restart finds again by itself, scratch, and the log's own. A lease changes no host,
@@ -163,6 +178,7 @@ pub const UNAUDITED: &[Effect] = &[
     Effect::RemoveProbe,
     Effect::KeepProbe,
     Effect::AppendAudit,
+    Effect::CheckTable,
 ];
 
 /// How an effect is carried out, and so at which moments it can be struck.

@@ -113,7 +113,7 @@ async fn calls_beyond_the_bound_are_refused_also_over_several_connections() {
     let (host, side) = side(folder.path()).await;
     let apply = |id: u32| {
         let order = json!({ "sections": [], "mode": "roll", "lease_id": "ab" });
-        let caller = json!({ "role": "operator", "serial": "01" });
+        let caller = json!({ "role": "operator", "serial": "01", "opened_ms": 1 });
         json!({ "call": { "id": id, "call": { "apply": { "order": order, "caller": caller } } } }).to_string()
     };
     let mut first = Peer::connect(folder.path()).await;

@@ -16,7 +16,7 @@ use identity::{
 use nats_agent::front::Front;
 use nats_agent::roles::{
     AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, Claimed, LeaseAnswer,
-    LeaseOrder, LocalServer, NewClaim, OpenDoor, PrivateKeyPem,
+    LeaseOrder, LocalServer, NewClaim, OpenDoor, PrivateKeyPem, TrialWish,
 };
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -126,6 +126,7 @@ impl Scripted {
             mesh: None,
             certificates: BTreeMap::new(),
             audit: None,
+            firewall: None,
             observed_at: 1_700_000_000,
         }
     }
@@ -198,6 +199,14 @@ impl Applier for Scripted {
 
     async fn lease(&self, order: LeaseOrder, _caller: Caller) -> Result<LeaseAnswer, ApplierError> {
         Ok(LeaseAnswer { granted: true, holder: order.holder, remaining_ms: order.ttl_ms })
+    }
+
+    async fn confirm(&self, wish: TrialWish, _caller: Caller) -> Result<(), ApplierError> {
+        Err(ApplierError::Conflict(format!("no change is on trial, so not `{}` either", wish.trial_id)))
+    }
+
+    async fn cancel(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError> {
+        self.confirm(wish, caller).await
     }
 
     async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError> {

@@ -135,6 +135,7 @@ mod tests {
             mesh: Some(MeshRow { probed: 8, ..MeshRow::default() }),
             certificates: BTreeMap::new(),
             audit: None,
+            firewall: None,
             observed_at: 0,
         };
         let AgentSeen::Answered { mesh, unfit } = AgentSeen::of(&report) else { panic!("it answered") };

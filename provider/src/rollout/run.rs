@@ -20,6 +20,7 @@ use super::lease::Lease;
 use super::plan::{HostChange, Wave, waves};
 use super::progress::{Bounds, Progress};
 use super::stopped::Stopped;
+use super::trial;
 use crate::agents::System;
 use crate::health::ExpectedTopology;
 use crate::topology::{Rollout, absent_nodes};
@@ -362,7 +363,13 @@ impl Conductor<'_> {
         let mut attempt = 1;
         loop {
             match self.attempt(host, joined, sections.clone(), mode).await {
-                Ok((Outcome::Confirmed | Outcome::Staged, report)) => return Ok(report),
+                Ok((Outcome::Confirmed | Outcome::Staged, report)) => {
+                    let status = report.firewall.as_ref();
+                    if let Some(trial) = status.and_then(|firewall| firewall.trial.as_ref()) {
+                        trial::confirm(self.system, host, trial).await?;
+                    }
+                    return Ok(report);
+                }
                 Ok((Outcome::RolledBack { step, reason }, _)) => {
                     return Err(format!(
                         "it went back to what it ran before, because `{step}` failed: {reason}"

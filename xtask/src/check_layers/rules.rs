@@ -198,12 +198,13 @@ pub(super) const SCOPES: &[Scope] = &[
     Scope {
         places: &["agent/src/applier", "agent/src/parts", "agent/src/shadow"],
         except: &[
+            "agent/src/parts/firewall/nft.rs",
             "agent/src/parts/nats/binary.rs",
             "agent/src/parts/nats/check.rs",
             "agent/src/parts/nats/process.rs",
             "agent/src/shadow.rs",
         ],
-        what: "the applier, whose processes are started and signalled by named effects in four files only,",
+        what: "the applier, whose processes are started and signalled by named effects in five files only,",
         paths: &[
             "std::process::Command",
             "tokio::process",

@@ -8,7 +8,8 @@ use host_state::SignedSection;
 use host_state::document::{ClaimsSection, ContentHash, SECTION_DOMAIN, canonical};
 use identity::{AdminPurpose, Authority, ClientIdentity, Role};
 use nats_agent_api::order::{
-    ApplyMode, ApplyOrder, LEASE_DOMAIN, LeaseAction, LeaseOrder, ProbeOrder, TrialOrder,
+    ApplyMode, ApplyOrder, LEASE_DOMAIN, LeaseAction, LeaseOrder, ProbeOrder, TRIAL_DOMAIN, TrialAction,
+    TrialOrder,
 };
 use nats_agent_api::server::{METHODS, Method, is_allowed};
 use nats_agent_api::{AgentClient, Expected, Timeouts, Tunnel};
@@ -168,13 +169,16 @@ async fn call(system: &System, agent: &AgentClient, method: Method, section: &Si
     let sign = |domain: &str, bytes: &[u8]| {
         data_encoding::BASE64.encode(&authority.document_key().sign(domain, bytes))
     };
-    let trial = || TrialOrder { trial_id: "1".to_owned(), signature: sign("nats-agent/trial/v1", b"1") };
+    let trial = |action: TrialAction| TrialOrder {
+        trial_id: "1".to_owned(),
+        signature: sign(TRIAL_DOMAIN, &action.signed_bytes("1")),
+    };
     match method {
         Method::Observe => drop(agent.observe().await?),
         Method::Preview => drop(agent.preview(vec![section.clone()]).await?),
         Method::Apply => apply(agent, section.clone()).await?,
-        Method::Confirm => agent.confirm(trial()).await?,
-        Method::Cancel => agent.cancel(trial()).await?,
+        Method::Confirm => agent.confirm(trial(TrialAction::Confirm)).await?,
+        Method::Cancel => agent.cancel(trial(TrialAction::Cancel)).await?,
         Method::Lease => {
             let (lease_id, holder) = ("ab".repeat(16), "a lesser key".to_owned());
             let signature = sign(LEASE_DOMAIN, &LeaseOrder::signed_bytes(&lease_id, &holder));

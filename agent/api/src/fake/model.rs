@@ -10,21 +10,25 @@ use host_state::document::{
 };
 use host_state::lease::Lease;
 use host_state::observed::{
-    BinaryObserved, ClaimObserved, ClaimsObserved, Mount, Observed, ProcessObserved, RunningObserved,
-    StoreDisk, StoreFile, StoreMark, StoreObserved,
+    BinaryObserved, ClaimObserved, ClaimsObserved, FirewallObserved, Mount, Observed, ProcessObserved,
+    RunningObserved, StoreDisk, StoreFile, StoreMark, StoreObserved,
 };
-use host_state::report::{ClaimStatus, MeshRow, Report, RunStatus, SectionStatus, ServerStatus};
+use host_state::report::{
+    ClaimStatus, FirewallStatus, MeshRow, Report, RunStatus, SectionStatus, ServerStatus, TrialStatus,
+};
 use host_state::{Desired, Plan, SignedSection};
 use nats_config::ServerConfig;
 
 use super::Script;
-use crate::order::NewClaim;
+use crate::order::{NewClaim, boot_ms};
 use crate::server::{Method, ServiceError};
 
 /// What a fake calls its version.
 pub(super) const VERSION: &str = "fake";
 /// SHA-256 of the binary that it pretends to run.
 const BINARY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+/// What is left of a trial, whenever it is asked.
+const TRIAL_MS: u64 = 60_000;
 /// Id of the store that it pretends to have.
 const STORE: &str = "00000000000000000000000000000001";
 
@@ -54,6 +58,20 @@ pub(super) struct Model {
     lineage: Option<String>,
     rendition: u64,
     pub(super) lease: Option<Lease>,
+    pub(super) trial: Option<Trial>,
+}
+
+/// Firewall rules that it pretends to have on trial; they stay so until somebody ends it.
+pub(super) struct Trial {
+    pub(super) id: String,
+    /// By [`boot_ms`].
+    pub(super) begun_ms: u64,
+}
+
+impl Trial {
+    fn status(&self) -> TrialStatus {
+        TrialStatus { id: self.id.clone(), remaining_ms: TRIAL_MS }
+    }
 }
 
 impl Model {
@@ -121,6 +139,10 @@ impl Model {
         Ok(())
     }
 
+    pub(super) fn begin_trial(&mut self) {
+        self.trial = Some(Trial { id: format!("{:032x}", self.rendition), begun_ms: boot_ms() });
+    }
+
     /// The claims that were taken in are now with the server.
     pub(super) fn confirm_claims(&mut self) {
         if let Some(section) = self.accepted.get(&SectionKind::Claims) {
@@ -146,6 +168,7 @@ impl Model {
             formed: self.lineage.is_some(),
             store_id: self.lineage.is_some().then(|| STORE.to_owned()),
             owner: None,
+            agent_port: None,
         };
         let gateway = body::<GatewaySection>(sections)?;
         let claims = body::<ClaimsSection>(sections)?;
@@ -201,6 +224,7 @@ impl Model {
                 Some(_) => ProcessObserved::Running { pid: 1, started_at: 0, binary_sha256: sha256 },
                 None => ProcessObserved::Stopped { last_exit: None },
             },
+            firewall: FirewallObserved::Off,
             claims: match &self.running {
                 Some(_) => ClaimsObserved::Answered(
                     desired.claims.iter().map(|(key, entry)| (key.clone(), claim(entry))).collect(),
@@ -258,6 +282,9 @@ impl Model {
             drift: script.drift.clone(),
             findings: script.findings.clone(),
             mesh: script.mesh.clone().or_else(|| self.running.is_some().then(MeshRow::default)),
+            firewall: script
+                .trials
+                .then(|| FirewallStatus { confirmed: None, trial: self.trial.as_ref().map(Trial::status) }),
             certificates: BTreeMap::new(),
             audit: script
                 .audit

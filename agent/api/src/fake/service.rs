@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use host_state::document::SectionKind;
+use host_state::firewall::{TRIAL_DOMAIN, TrialAction};
 use host_state::lease::{Wish, decide, is_held_by};
 use host_state::report::{ApplyEvent, Outcome};
 use host_state::{Plan, SignedSection};
@@ -70,6 +71,24 @@ impl Service {
     }
 }
 
+impl Service {
+    /// When the trial began that `order` names and this authority's key signed to end, by [`boot_ms`](crate::order::boot_ms).
+    fn pending(&self, order: &TrialOrder, action: TrialAction) -> Result<u64, ServiceError> {
+        let TrialOrder { trial_id, signature } = order;
+        let signature = data_encoding::BASE64.decode(signature.as_bytes()).ok();
+        let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        let (trust, signed) = (&self.claimed.claim.trust, action.signed_bytes(trial_id));
+        if !signature.is_some_and(|signature| trust.verify_document(TRIAL_DOMAIN, &signed, &signature)) {
+            let text = "the end of a trial is not signed by this authority's document key";
+            return Err(ServiceError::Invalid(text.to_owned()));
+        }
+        match &self.shared.model().trial {
+            Some(trial) if trial.id == *trial_id => Ok(trial.begun_ms),
+            Some(_) | None => Err(ServiceError::Conflict(format!("no change is on trial as `{trial_id}`"))),
+        }
+    }
+}
+
 #[async_trait]
 impl AgentService for Service {
     async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError> {
@@ -124,6 +143,9 @@ impl AgentService for Service {
                 };
                 if outcome.is_none() {
                     self.shared.model().roll(stays_down)?;
+                    if self.shared.script().trials {
+                        self.shared.model().begin_trial();
+                    }
                     self.shared.script().drift.clear();
                 }
                 outcome.unwrap_or(Outcome::Confirmed)
@@ -134,14 +156,22 @@ impl AgentService for Service {
         Ok(())
     }
 
-    async fn confirm(&self, order: TrialOrder, _caller: Caller) -> Result<(), ServiceError> {
+    async fn confirm(&self, order: TrialOrder, caller: Caller) -> Result<(), ServiceError> {
         self.enter(Method::Confirm).await?;
-        Err(no_trial(&order))
+        let begun_ms = self.pending(&order, TrialAction::Confirm)?;
+        if caller.opened_ms <= begun_ms {
+            let text = format!("the connection is older than trial `{}`", order.trial_id);
+            return Err(ServiceError::Conflict(text));
+        }
+        self.shared.model().trial = None;
+        Ok(())
     }
 
     async fn cancel(&self, order: TrialOrder, _caller: Caller) -> Result<(), ServiceError> {
         self.enter(Method::Cancel).await?;
-        Err(no_trial(&order))
+        self.pending(&order, TrialAction::Cancel)?;
+        self.shared.model().trial = None;
+        Ok(())
     }
 
     async fn lease(&self, order: LeaseOrder, _caller: Caller) -> Result<LeaseAnswer, ServiceError> {
@@ -194,8 +224,4 @@ impl AgentService for Service {
 fn is_claims_only(order: &ApplyOrder) -> bool {
     let mut kinds = order.sections.iter().map(|section| section.header.section);
     !order.sections.is_empty() && kinds.all(|kind| kind == SectionKind::Claims)
-}
-
-fn no_trial(order: &TrialOrder) -> ServiceError {
-    ServiceError::Invalid(format!("there is no trial `{}`", order.trial_id))
 }

@@ -214,7 +214,7 @@ mod tests {
         let pools = Pools::new();
         let asks = |role: Role, method| {
             let mut extensions = Extensions::new();
-            let caller = Caller { role, serial: "1".to_owned() };
+            let caller = Caller { role, serial: "1".to_owned(), opened_ms: 0 };
             extensions.insert(Channel { caller, exporter: [0; crate::tls::EXPORTER_BYTES] });
             pools.admit(method, &extensions)
         };

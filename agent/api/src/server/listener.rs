@@ -25,6 +25,7 @@ use super::admission::{Admitted, Connections, Refusals};
 use super::claiming::Claiming;
 use super::gate::Gate;
 use super::port::{Accepting, Port};
+use super::tls::Holder;
 use super::{AgentService, EnrollmentService, ListenerTls};
 use crate::claim::EXPORTER_LABEL;
 use crate::order::Caller;
@@ -157,8 +158,9 @@ fn accept(
         let (accepted, mut open) = (accepted.clone(), open.clone());
         let (connections, refusals) = (connections.clone(), refusals.clone());
         async move {
-            let peer = spoken.peer;
-            let (stream, channel) = match spoken.kept(async |stream| handshaken(stream, &tls).await).await {
+            let (peer, opened_ms) = (spoken.peer, spoken.opened_ms);
+            let shaken = spoken.kept(async |stream| handshaken(stream, opened_ms, &tls).await).await;
+            let (stream, channel) = match shaken {
                 Ok(known) => known,
                 Err(reason) => return refusals.tell(peer, &reason),
             };
@@ -175,7 +177,11 @@ fn accept(
     })
 }
 
-async fn handshaken(stream: TcpStream, tls: &ListenerTls) -> io::Result<(TlsStream<TcpStream>, Channel)> {
+async fn handshaken(
+    stream: TcpStream,
+    opened_ms: u64,
+    tls: &ListenerTls,
+) -> io::Result<(TlsStream<TcpStream>, Channel)> {
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(tls.config.clone()).accept(stream).await?;
     let (_, connection) = stream.get_ref();
@@ -185,7 +191,9 @@ async fn handshaken(stream: TcpStream, tls: &ListenerTls) -> io::Result<(TlsStre
     }
     let chain = connection.peer_certificates().unwrap_or_default();
     let (leaf, above) = chain.split_first().ok_or_else(|| io::Error::other("no certificate was shown"))?;
-    let caller = tls.verifier.caller(leaf, above, UnixTime::now()).map_err(io::Error::other)?;
+    let holder = tls.verifier.caller(leaf, above, UnixTime::now()).map_err(io::Error::other)?;
+    let Holder { role, serial } = holder;
+    let caller = Caller { role, serial, opened_ms };
     let exporter = connection
         .export_keying_material([0_u8; EXPORTER_BYTES], EXPORTER_LABEL, None)
         .map_err(io::Error::other)?;

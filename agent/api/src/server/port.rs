@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admission::{Place, Refusals, Strangers};
 use super::listener::HANDSHAKE_TIMEOUT;
+use crate::order::boot_ms;
 
 /// Connections that the kernel keeps until they are accepted. When there are more, it drops what comes, and a caller that
 /// is dropped tries again after a second. Source: Linux, net.core.somaxconn is 4096 by default and cuts what is asked.
@@ -74,6 +75,8 @@ impl Drop for Accepting {
 pub(super) struct Spoken {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
+    /// When its connection was accepted, by [`boot_ms`].
+    pub(super) opened_ms: u64,
     /// Until when its handshake must be done.
     pub(super) deadline: Instant,
     place: (Place, oneshot::Receiver<()>),
@@ -153,7 +156,7 @@ impl Port {
             // Ends together with this task.
             let mut listening = JoinSet::new();
             each(listener, |stream, peer| {
-                let place = silent.begin(peer.ip());
+                let (place, opened_ms) = (silent.begin(peer.ip()), boot_ms());
                 let (handshaking, handshake) = (handshaking.clone(), Arc::clone(&handshake));
                 let (workers, refusals) = (workers.clone(), refusals.clone());
                 listening.spawn(async move {
@@ -167,7 +170,9 @@ impl Port {
                             let place = handshaking.begin(peer.ip());
                             workers.spawn(async move {
                                 match TcpStream::from_std(stream) {
-                                    Ok(stream) => handshake(Spoken { stream, peer, deadline, place }).await,
+                                    Ok(stream) => {
+                                        handshake(Spoken { stream, peer, opened_ms, deadline, place }).await
+                                    }
                                     Err(error) => refusals.tell(peer, &error),
                                 }
                             });

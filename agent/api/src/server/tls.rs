@@ -14,7 +14,6 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use zeroize::Zeroizing;
 
-use crate::order::Caller;
 use crate::tls::{TlsError, certificates, crypto, info, private_key, roots};
 
 /// Most certificates above a caller's own: a host has its issuer, and the authority may follow. Each one more may have
@@ -143,6 +142,14 @@ pub(super) struct CallerVerifier {
     is_operator_only: bool,
 }
 
+/// Who holds a certificate that was verified.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) role: Role,
+    /// Serial of the certificate, lower-case hex.
+    pub(super) serial: String,
+}
+
 impl CallerVerifier {
     /// Who the holder of a verified chain is.
     ///
@@ -153,7 +160,7 @@ impl CallerVerifier {
         leaf: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Caller, rustls::Error> {
+    ) -> Result<Holder, rustls::Error> {
         if above.len() > MAX_ABOVE {
             return Err(CertificateError::Other(OtherError(Arc::new(LongChain(above.len())))).into());
         }
@@ -179,7 +186,7 @@ impl CallerVerifier {
             return Err(refuse());
         }
         let serial = info(leaf).ok_or(CertificateError::BadEncoding)?.serial;
-        Ok(Caller { role, serial })
+        Ok(Holder { role, serial })
     }
 }
 

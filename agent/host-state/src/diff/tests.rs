@@ -96,6 +96,37 @@ fn drift_names_setting_found_and_desired_and_findings_their_problem() {
             "[store] the store belongs to cluster `west`, not to `east`",
         ),
         (
+            Difference::FirewallOutdated {
+                ports: vec![PortChange {
+                    port: "client".to_owned(),
+                    desired: Some("port 4222 from 10.0.0.0/8".to_owned()),
+                    found: None,
+                }],
+            },
+            "firewall `client` is `open to everybody`, should be `port 4222 from 10.0.0.0/8`",
+        ),
+        (
+            Difference::FirewallTable {
+                items: vec![TableDifference {
+                    place: "chain confirmed".to_owned(),
+                    desired: None,
+                    found: Some("accept".to_owned()),
+                }],
+            },
+            "firewall `chain confirmed` is `accept`, should not be there",
+        ),
+        (
+            Difference::FirewallForeign(ForeignDrop {
+                family: "inet".to_owned(),
+                table: "hostfw".to_owned(),
+                chain: "input".to_owned(),
+                what: "policy drop".to_owned(),
+                ports: [(crate::firewall::ManagedPort::Client, 4222)].into(),
+            }),
+            "[firewall] chain `input` of table `inet hostfw` drops what is allowed here on port 4222 (client): \
+             `policy drop`",
+        ),
+        (
             Difference::RunningSilent { reason: "timed out".to_owned() },
             "[running] nats-server runs and does not answer on its monitoring port: timed out",
         ),

@@ -3,8 +3,10 @@
 use nats_config::SettingDifference;
 
 use super::process::short;
-use super::{ClaimProblem, Difference, StoreDanger, StoreUnmarked};
+use super::{ClaimProblem, Difference, PortChange, StoreDanger, StoreUnmarked};
 use crate::drift::{Drift, Finding};
+use crate::firewall::TableDifference;
+use crate::firewall::foreign::ForeignDrop;
 use crate::layout;
 use crate::preflight::size;
 
@@ -110,6 +112,18 @@ impl Difference {
                 "wait until the server answers, then plan again",
             )),
             Difference::Claim { account, name, problem } => claim(account, name, problem),
+            // Without a rule before or after there is no port to name, and the rules differ all the same.
+            Difference::FirewallOutdated { ports } if ports.is_empty() => {
+                Ok(one("firewall", None, Some("no rule"), Some("never loaded")))
+            }
+            Difference::FirewallOutdated { ports } => Ok(ports.iter().flat_map(port).collect()),
+            Difference::FirewallTable { items } => Ok(items.iter().flat_map(table).collect()),
+            Difference::FirewallForeign(foreign) => Err(foreign_drop(foreign)),
+            Difference::FirewallUnreadable { reason } => Err(finding(
+                "firewall",
+                format!("the firewall cannot be looked at: {reason}"),
+                "look at the cause, then plan again; the kernel goes on with the rules that it has",
+            )),
         }
     }
 }
@@ -226,6 +240,30 @@ fn store(danger: &StoreDanger) -> Finding {
         ),
     };
     finding("store", problem, remedy)
+}
+
+fn port(change: &PortChange) -> Vec<Drift> {
+    let PortChange { port, desired, found } = change;
+    let found = found.as_deref().unwrap_or("open to everybody");
+    one("firewall", Some(port), desired.as_deref(), Some(found))
+}
+
+fn table(difference: &TableDifference) -> Vec<Drift> {
+    let TableDifference { place, desired, found } = difference;
+    one("firewall", Some(place), desired.as_deref(), found.as_deref())
+}
+
+fn foreign_drop(drop: &ForeignDrop) -> Finding {
+    let ForeignDrop { family, table, chain, what, ports } = drop;
+    let ports: Vec<String> = ports.iter().map(|(name, port)| format!("{port} ({name})")).collect();
+    let ports = ports.join(", ");
+    finding(
+        "firewall",
+        format!(
+            "chain `{chain}` of table `{family} {table}` drops what is allowed here on port {ports}: `{what}`"
+        ),
+        "accept these ports there too, or leave them to this agent; its own table can deny, never allow",
+    )
 }
 
 fn claim(account: &str, name: &str, problem: &ClaimProblem) -> Result<Vec<Drift>, Finding> {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::desired::{DesiredClaim, DesiredFile, Owner, Run};
 use host_state::document::{BinarySource, Profile, Release, ServerBinary, StoreIdentity, StoreSpec};
+use host_state::firewall::{FirewallRules, ManagedPort, Networks, PortRule, TableDifference};
 use host_state::layout::{CERT_FILE, CONFIG_FILE, KEY_FILE};
 use host_state::observed::{
-    BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, Mount, ProcessObserved, RunningObserved,
-    StoreDisk, StoreFile, StoreMark, StoreObserved,
+    BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, FirewallObserved, FirewallSeen, Mount,
+    ProcessObserved, RunningObserved, StoreDisk, StoreFile, StoreMark, StoreObserved, TrialSeen,
 };
 use host_state::{Desired, Observed};
 use nats_config::{ServerConfig, render};
@@ -36,7 +37,9 @@ impl Host {
 
     /// How many observations failed that the desired state asks about.
     pub(crate) fn unseen(&self) -> usize {
-        let Observed { files, running, store, disk, binary: _, process: _, claims } = &self.observed;
+        let Observed { files, running, store, disk, binary: _, process: _, claims, firewall } =
+            &self.observed;
+        let is_asked = self.desired.firewall.is_some();
         let named = |(name, file): (&String, &FileObserved)| {
             self.desired.files.contains_key(name) && matches!(file, FileObserved::Unreadable { .. })
         };
@@ -47,6 +50,7 @@ impl Host {
                     || (disk.is_err() && self.desired.profile == Profile::Production),
             )
             + usize::from(matches!(claims, ClaimsObserved::Silent { .. }))
+            + usize::from(is_asked && matches!(firewall, FirewallObserved::Unreadable { .. }))
     }
 }
 
@@ -121,15 +125,10 @@ fn desired() -> impl Strategy<Value = Desired> {
     let leaf = proptest::option::of(Just(NOT_AFTER.to_owned()));
     let profile = prop_oneof![Just(Profile::Production), Just(Profile::Development)];
     let facts = (lineage(), any::<bool>(), store, leaf, owner, profile);
-    (configs(), proptest::option::of(configs()), lineage(), source, claims, facts).prop_map(
-        |(
-            config,
-            rendered,
-            release,
-            source,
-            claims,
-            (lineage, formed, store_id, leaf_not_after, owner, profile),
-        )| {
+    let firewall = proptest::option::of(rules());
+    (configs(), proptest::option::of(configs()), lineage(), source, claims, facts, firewall).prop_map(
+        |(config, rendered, release, source, claims, facts, firewall)| {
+            let (lineage, formed, store_id, leaf_not_after, owner, profile) = facts;
             Desired {
                 config,
                 server: ServerBinary { version: "2.15.1".to_owned(), source },
@@ -154,6 +153,7 @@ fn desired() -> impl Strategy<Value = Desired> {
                 lineage,
                 store_id,
                 owner,
+                firewall,
             }
         },
     )
@@ -308,12 +308,36 @@ fn claims() -> impl Strategy<Value = ClaimsObserved> {
     prop_oneof![1 => Just(ClaimsObserved::Silent { reason: unseen() }), 8 => answered]
 }
 
+fn rules() -> impl Strategy<Value = FirewallRules> {
+    let from = prop_oneof![Just(Networks::nobody()), Just(Networks::everyone())];
+    let rule = (1_u16..3, from).prop_map(|(port, from)| PortRule { port, from });
+    proptest::option::of(rule)
+        .prop_map(|rule| FirewallRules(rule.into_iter().map(|rule| (ManagedPort::Client, rule)).collect()))
+}
+
+fn firewall() -> impl Strategy<Value = FirewallObserved> {
+    let item = TableDifference { place: "table".to_owned(), desired: None, found: Some("map m".to_owned()) };
+    let table = prop_oneof![3 => Just(Vec::new()), 1 => Just(vec![item])];
+    let trial = |rules| TrialSeen { id: "t".to_owned(), remaining_ms: 1, rules };
+    let trial = proptest::option::of(rules().prop_map(trial));
+    let seen = (proptest::option::of(rules()), trial, table).prop_map(|(confirmed, trial, table)| {
+        FirewallObserved::Seen(Box::new(FirewallSeen { confirmed, trial, table, foreign: Vec::new() }))
+    });
+    prop_oneof![
+        2 => Just(FirewallObserved::Off),
+        1 => Just(FirewallObserved::Unreadable { reason: unseen() }),
+        6 => seen,
+    ]
+}
+
 /// A host whose parts do not contradict each other: what does not run says nothing.
 pub(crate) fn host() -> impl Strategy<Value = Host> {
     let process = (any::<bool>(), prop_oneof![3 => Just(BINARY), 1 => Just("b1")]);
-    (desired(), process, running(), (store(), disk()), binary(), claims(), proptest::option::of(configs()))
+    let others = (claims(), firewall());
+    (desired(), process, running(), (store(), disk()), binary(), others, proptest::option::of(configs()))
         .prop_flat_map(
-            |(desired, (runs, binary_sha256), running, (store, disk), binary, claims, running_config)| {
+            |(desired, (runs, binary_sha256), running, (store, disk), binary, others, running_config)| {
+                let (claims, firewall) = others;
                 let files: Vec<_> = desired
                     .files
                     .iter()
@@ -335,6 +359,7 @@ pub(crate) fn host() -> impl Strategy<Value = Host> {
                             ProcessObserved::Stopped { last_exit: None }
                         },
                         claims: if runs { claims.clone() } else { ClaimsObserved::Stopped },
+                        firewall: firewall.clone(),
                     },
                 })
             },

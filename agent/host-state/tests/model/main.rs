@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use host_state::desired::Run;
 use host_state::document::{BinarySource, Profile, Release};
-use host_state::observed::{ProcessObserved, StoreDisk, StoreObserved};
+use host_state::observed::{FirewallObserved, ProcessObserved, StoreDisk, StoreObserved};
 use host_state::plan::{Impact, Part};
 use host_state::{Difference, Plan, Step, diff, drift, plan};
 use nats_config::ServerConfig;
@@ -83,6 +83,7 @@ fn settled(running: ServerConfig, desired: ServerConfig) -> Host {
         BinarySource::File { path: "/x".to_owned(), sha256: host::BINARY.to_owned() };
     host.observed.store = StoreObserved::Missing;
     host.observed.disk = Ok(host::good_disk());
+    host.observed.firewall = FirewallObserved::Off;
     (host.desired.lineage, host.desired.formed, host.desired.store_id) = (None, false, None);
     host.running_config = Some(running);
     for step in

@@ -6,8 +6,8 @@ use host_state::Step;
 use host_state::desired::{DesiredFile, Run};
 use host_state::document::{BinarySource, Profile};
 use host_state::observed::{
-    BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, ProcessObserved, RunningObserved, StoreFile,
-    StoreMark, StoreObserved,
+    BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, FirewallObserved, ProcessObserved,
+    RunningObserved, StoreFile, StoreMark, StoreObserved, TrialSeen,
 };
 use host_state::plan::rendition_config;
 use nats_config::render;
@@ -54,6 +54,17 @@ pub(crate) fn apply(step: &Step, host: &mut Host) {
             accounts.iter().for_each(|account| push(host, account));
         }
         Step::PushClaim { account } => push(host, account),
+        Step::LoadFirewall => {
+            if let FirewallObserved::Seen(seen) = &mut host.observed.firewall {
+                seen.table.clear();
+            }
+        }
+        Step::TryFirewall => {
+            if let FirewallObserved::Seen(seen) = &mut host.observed.firewall {
+                let rules = host.desired.firewall.clone().unwrap();
+                seen.trial = Some(TrialSeen { id: "t".to_owned(), remaining_ms: 60_000, rules });
+            }
+        }
     }
 }
 

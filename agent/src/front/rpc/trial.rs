@@ -1,12 +1,28 @@
-//! Confirm and Cancel: the end of a trial.
-//!
-//! What needs a trial confirmed from outside is a change of the firewall or of the agent's own port; this agent makes
-//! neither, so no trial is ever under way.
+//! Confirm and Cancel: the end of a trial, which the applier decides on.
 
-use nats_agent_api::order::TrialOrder;
+use nats_agent_api::order::{Caller, TrialOrder};
 use nats_agent_api::server::ServiceError;
 
-pub(super) fn no_trial(order: &TrialOrder) -> Result<(), ServiceError> {
-    let TrialOrder { trial_id, signature: _ } = order;
-    Err(ServiceError::Conflict(format!("no change is on trial, so not `{trial_id}` either")))
+use super::{caller_of, service_error};
+use crate::roles::{Applier, TrialWish};
+
+pub(super) async fn confirm(
+    applier: &dyn Applier,
+    order: TrialOrder,
+    caller: Caller,
+) -> Result<(), ServiceError> {
+    applier.confirm(wish(order), caller_of(caller)).await.map_err(service_error)
+}
+
+pub(super) async fn cancel(
+    applier: &dyn Applier,
+    order: TrialOrder,
+    caller: Caller,
+) -> Result<(), ServiceError> {
+    applier.cancel(wish(order), caller_of(caller)).await.map_err(service_error)
+}
+
+fn wish(order: TrialOrder) -> TrialWish {
+    let TrialOrder { trial_id, signature } = order;
+    TrialWish { trial_id, signature }
 }

@@ -1,0 +1,131 @@
+//! What of the firewall survives a crash and a reboot: the confirmed rules, and the trial that is under way.
+
+use std::path::{Path, PathBuf};
+
+use host_state::firewall::FirewallRules;
+use host_state::layout;
+use nats_agent_api::order::boot_ms;
+use serde::{Deserialize, Serialize};
+
+use crate::applier::files::{self, FileError};
+use crate::applier::ledger::{Kept, read_checked, write_checked};
+use crate::parts::effects::{Effect, Effects};
+
+/// Rules on trial, as kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialRecord {
+    /// 32 lower-case hex digits; who confirms must name it.
+    pub id: String,
+    /// Which boot of the machine it began in: a trial does not outlive it.
+    pub boot: String,
+    /// When it began, on the clock of [`boot_ms`].
+    pub started_ms: u64,
+    /// How long it lasts, in milliseconds; whole seconds.
+    pub ttl_ms: u64,
+    /// The rules.
+    pub rules: FirewallRules,
+}
+
+impl TrialRecord {
+    /// Milliseconds that are left of it; none when it is over, be it by a reboot.
+    #[must_use]
+    pub fn remaining_ms(&self, now: &Now) -> Option<u64> {
+        let left = (self.started_ms + self.ttl_ms).checked_sub(now.boot_ms)?;
+        (self.boot == now.boot && left > 0 && now.boot_ms >= self.started_ms).then_some(left)
+    }
+}
+
+/// Which boot it is, and how old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Now {
+    /// The kernel's id of this boot.
+    pub boot: String,
+    /// See [`boot_ms`].
+    pub boot_ms: u64,
+}
+
+impl Now {
+    /// Now. Where the boot has no id it counts as one of its own, so that no trial goes on.
+    #[must_use]
+    pub fn read() -> Now {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Now { boot: id.trim().to_owned(), boot_ms: boot_ms() }
+    }
+}
+
+/// The two files.
+#[derive(Debug, Clone)]
+pub(super) struct KeptRules {
+    effects: Effects,
+    confirmed: PathBuf,
+    trial: PathBuf,
+}
+
+impl KeptRules {
+    pub(super) fn new(effects: Effects, state_dir: &Path) -> KeptRules {
+        KeptRules {
+            effects,
+            confirmed: state_dir.join(layout::FIREWALL_FILE),
+            trial: state_dir.join(layout::FIREWALL_TRIAL_FILE),
+        }
+    }
+
+    /// The confirmed rules; absent before the first.
+    ///
+    /// # Errors
+    /// Why they cannot be read, and what to do.
+    pub(super) fn confirmed(&self) -> Result<Option<FirewallRules>, String> {
+        kept(&self.confirmed)
+    }
+
+    /// The trial as it was begun, be it over or not.
+    ///
+    /// # Errors
+    /// As [`KeptRules::confirmed`].
+    pub(super) fn trial(&self) -> Result<Option<TrialRecord>, String> {
+        kept(&self.trial)
+    }
+
+    pub(super) fn write_confirmed(&self, rules: &FirewallRules) -> Result<(), FileError> {
+        write_checked(&self.effects, Effect::WriteFirewall, &self.confirmed, rules)
+    }
+
+    pub(super) fn write_trial(&self, trial: &TrialRecord) -> Result<(), FileError> {
+        write_checked(&self.effects, Effect::WriteFirewallTrial, &self.trial, trial)
+    }
+
+    pub(super) fn remove_trial(&self) -> Result<(), FileError> {
+        files::remove_file(&self.effects, Effect::EndFirewallTrial, &self.trial)
+    }
+}
+
+fn kept<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    match read_checked(path) {
+        Kept::Missing => Ok(None),
+        Kept::Valid(value) => Ok(Some(value)),
+        Kept::Unreadable { reason } => Err(format!("`{}` cannot be read: {reason}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_ends_by_its_time_or_with_the_boot() {
+        let trial = TrialRecord {
+            id: "1".to_owned(),
+            boot: "a".to_owned(),
+            started_ms: 1000,
+            ttl_ms: 5000,
+            rules: FirewallRules([].into()),
+        };
+        let at = |boot: &str, boot_ms| trial.remaining_ms(&Now { boot: boot.to_owned(), boot_ms });
+        assert_eq!(at("a", 1000), Some(5000));
+        assert_eq!(at("a", 5999), Some(1));
+        assert_eq!(at("a", 6000), None);
+        assert_eq!(at("b", 1500), None, "another boot");
+        assert_eq!(at("a", 500), None, "before it began");
+    }
+}
