@@ -52,6 +52,8 @@ pub(super) struct Entry {
 pub(super) struct Contents {
     /// By path.
     pub(super) entries: Vec<Entry>,
+    /// Run before the files are there; dpkg only.
+    pub(super) before_install: String,
     /// Run when the files are in place.
     pub(super) after_install: String,
     /// Run while they still are.
@@ -93,6 +95,7 @@ pub(super) fn read(folder: &Path, program: Vec<u8>) -> Result<Contents> {
     entries.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(Contents {
         entries,
+        before_install: text("scripts/before-install")?,
         after_install: text("scripts/after-install")?,
         before_remove: text("scripts/before-remove")?,
         after_remove: text("scripts/after-remove")?,

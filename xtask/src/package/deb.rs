@@ -24,6 +24,7 @@ pub(super) fn file_name(product: &Product) -> String {
 pub(super) fn build(product: &Product, contents: &Contents) -> Result<Vec<u8>> {
     let mut control = Archive::new(product)?;
     control.file("control", 0o644, control_text(product, contents).as_bytes())?;
+    control.file("preinst", 0o755, contents.before_install.as_bytes())?;
     control.file("postinst", 0o755, contents.after_install.as_bytes())?;
     control.file("prerm", 0o755, contents.before_remove.as_bytes())?;
     control.file("postrm", 0o755, contents.after_remove.as_bytes())?;

@@ -49,7 +49,8 @@ fn no_script_and_no_unit_deletes_anything() {
     let agent = agent();
     let units = agent.entries.iter().filter(|entry| entry.path != "usr/bin/nats-agent");
     let texts = units.map(|entry| String::from_utf8_lossy(&entry.bytes).into_owned());
-    for text in texts.chain([agent.after_install, agent.before_remove, agent.after_remove]) {
+    let scripts = [agent.before_install, agent.after_install, agent.before_remove, agent.after_remove];
+    for text in texts.chain(scripts) {
         // `RemoveIPC=` and the like are other words; comments may say what is not done.
         let commands = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         for word in commands.flat_map(str::split_whitespace) {
@@ -102,7 +103,14 @@ fn the_deb_reads_back() {
     let names: Vec<_> = control.iter().map(|(path, mode, _)| (path.as_str(), *mode)).collect();
     assert_eq!(
         names,
-        [("./", 0o755), ("./control", 0o644), ("./postinst", 0o755), ("./prerm", 0o755), ("./postrm", 0o755)]
+        [
+            ("./", 0o755),
+            ("./control", 0o644),
+            ("./preinst", 0o755),
+            ("./postinst", 0o755),
+            ("./prerm", 0o755),
+            ("./postrm", 0o755)
+        ]
     );
     let text = String::from_utf8(control[1].2.clone()).unwrap();
     assert!(text.starts_with("Package: nats-agent\nVersion: 1.2.3\nArchitecture: "), "{text}");
