@@ -24,6 +24,7 @@ mod lease;
 pub mod ledger;
 mod mesh;
 mod observe;
+mod preflight;
 mod reconcile;
 pub mod rendition;
 mod report;
@@ -43,6 +44,7 @@ use async_trait::async_trait;
 use host_state::audit::{Occasion, RecordHash, What};
 use host_state::firewall::TrialAction;
 use host_state::lease::Wish;
+use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, Report};
 use host_state::{Plan, SignedSection, Step, layout};
 use identity::HostKeys;
@@ -249,6 +251,10 @@ impl Applier for LocalApplier {
 
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ApplierError> {
         self.host.preview(&sections).await
+    }
+
+    async fn preflight(&self) -> Result<Preflight, ApplierError> {
+        self.host.preflight().await
     }
 
     async fn apply(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{Plan, SignedSection, layout};
 use identity::{HostKeys, HostNames, Role, Trust};
@@ -301,6 +302,8 @@ pub trait Applier: Send + Sync + 'static {
     async fn system_login(&self) -> Result<LocalServer, ApplierError>;
     /// What an apply would do.
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ApplierError>;
+    /// Whether the host is fit for the cluster section that it holds. Changes nothing; no latency probe is run.
+    async fn preflight(&self) -> Result<Preflight, ApplierError>;
     /// Does it. Events end with `Finished`, except when it is refused with an error before anything was done.
     async fn apply(
         &self,

@@ -8,6 +8,7 @@ mod verify;
 
 use std::time::Duration;
 
+use host_state::preflight::Preflight;
 use host_state::{Plan, SignedSection};
 use identity::{ClientIdentity, HostName};
 use tonic::transport::Channel;
@@ -121,6 +122,19 @@ impl AgentClient {
             .call("Preview", request, |mut wire, request| async move { wire.preview(request).await })
             .await?;
         self.read("Preview", convert::answer("the plan", &plan_json))
+    }
+
+    /// Whether the host is fit for its cluster section, each check by itself. Changes nothing.
+    ///
+    /// # Errors
+    /// [`CallError`]; also of a host without a cluster section.
+    pub async fn preflight(&self) -> Result<Preflight, CallError> {
+        let wire::PreflightResponse { preflight_json } = self
+            .call("Preflight", wire::PreflightRequest {}, |mut wire, request| async move {
+                wire.preflight(request).await
+            })
+            .await?;
+        self.read("Preflight", convert::answer("the checks", &preflight_json))
     }
 
     /// Has the agent take sections in. The agent goes on when the stream is dropped.

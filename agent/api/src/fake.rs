@@ -16,7 +16,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use host_state::audit::RecordHash;
-use host_state::document::ContentHash;
+use host_state::document::{ContentHash, Profile};
+use host_state::preflight::{Check, Preflight, Verdict};
 use host_state::report::{MeshRow, Outcome};
 use host_state::{Drift, Finding, SignedSection};
 use identity::{
@@ -60,6 +61,8 @@ pub struct Script {
     pub stays_down: bool,
     /// How every roll ends instead of `Confirmed`.
     pub outcome: Option<Outcome>,
+    /// What its checks say; one that passes, by default.
+    pub preflight: Preflight,
     /// What the report says; a roll that ends well clears it.
     pub drift: Vec<Drift>,
     /// What the report says.
@@ -111,6 +114,17 @@ impl Default for Script {
             delay: Duration::ZERO,
             stays_down: false,
             outcome: None,
+            preflight: Preflight {
+                directory: "/data".to_owned(),
+                profile: Profile::Production,
+                checks: vec![Check {
+                    name: "file_system".to_owned(),
+                    value: "xfs".to_owned(),
+                    threshold: "ext4 or xfs".to_owned(),
+                    verdict: Verdict::Pass,
+                    remedy: None,
+                }],
+            },
             drift: Vec::new(),
             findings: Vec::new(),
             audit: Vec::new(),

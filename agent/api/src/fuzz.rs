@@ -148,6 +148,9 @@ fn responses(bytes: &[u8]) {
         let _ = convert::answer::<host_state::Plan>("the plan", &plan_json);
         let _ = convert::answer::<host_state::report::ApplyEvent>("the event", &plan_json);
     }
+    if let Ok(wire::PreflightResponse { preflight_json }) = wire::PreflightResponse::decode(bytes) {
+        let _ = convert::answer::<host_state::preflight::Preflight>("the checks", &preflight_json);
+    }
     if let Ok(wire::ClaimsResponse { section: Some(section) }) = wire::ClaimsResponse::decode(bytes) {
         let _ = convert::section_from_wire(section);
     }

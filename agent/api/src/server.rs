@@ -15,6 +15,7 @@ mod tls;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use host_state::preflight::Preflight;
 use host_state::report::ApplyEvent;
 use host_state::{Plan, SignedSection};
 use identity::{Enrollment, HostKeys};
@@ -75,6 +76,8 @@ pub trait AgentService: Send + Sync + 'static {
     async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError>;
     /// What an apply of these sections would do.
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError>;
+    /// Whether the host is fit for its cluster section.
+    async fn preflight(&self) -> Result<Preflight, ServiceError>;
     /// Does it. Events end with `Finished`, except when it is refused with an error before anything was done. Runs
     /// to its end when the caller goes away: `events` then no longer takes any.
     async fn apply(

@@ -13,6 +13,10 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+/// Most client connections of nats-server where its configuration does not say.
+/// Source: nats-server 2.15.1 server/const.go (`DEFAULT_MAX_CONNECTIONS`).
+pub const DEFAULT_CONNECTIONS: u64 = 64 * 1024;
+
 pub use facts::{
     BlockDevice, Facts, MachineFacts, OpenFiles, Owner, PortRange, Probe, Seen, StoreFacts, Wanted,
 };
@@ -68,6 +72,16 @@ impl std::fmt::Display for Verdict {
             Verdict::Warn => "warn",
             Verdict::Refuse => "refuse",
         })
+    }
+}
+
+/// How the value of a check begins that could not be looked at.
+const UNKNOWN: &str = "unknown";
+
+impl Check {
+    /// Whether it could not be looked at.
+    pub fn is_unknown(&self) -> bool {
+        self.value.starts_with(UNKNOWN)
     }
 }
 
@@ -133,7 +147,7 @@ impl Found {
 
     /// What could not be looked at.
     fn unknown(reason: &str) -> Found {
-        Found::warn(format!("unknown: {reason}"), "remove the reason, or look at it by hand as root")
+        Found::warn(format!("{UNKNOWN}: {reason}"), "remove the reason, or look at it by hand as root")
     }
 
     fn check(self, name: &str, threshold: impl Into<String>) -> Check {

@@ -67,6 +67,11 @@ impl Host {
         {
             return Ok(Outcome::Refused { reason });
         }
+        if goal == Goal::Stage
+            && let Some(reason) = self.unfit(&target, events).await
+        {
+            return Ok(Outcome::Refused { reason });
+        }
         let prepared = match self.prepare(&target, &sight, goal, events).await {
             Ok(prepared) => prepared,
             Err(reason) => return Ok(Outcome::Refused { reason }),

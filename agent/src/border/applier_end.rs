@@ -233,6 +233,7 @@ async fn asked(
         ApplierCall::SystemLogin => {
             ApplierAnswer::SystemLogin(Box::new((&applier.system_login().await?).into()))
         }
+        ApplierCall::Preflight => ApplierAnswer::Preflight(applier.preflight().await?),
         ApplierCall::Preview { sections } => ApplierAnswer::Preview(applier.preview(sections).await?),
         ApplierCall::Apply { order, caller } => {
             let (sender, mut happened) = mpsc::channel(EVENTS);

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{Plan, SignedSection};
 use identity::{AccountName, HostKeys, HostNames, Trust};
@@ -77,6 +78,7 @@ pub(super) enum ApplierCall {
     Sections,
     SystemLogin,
     Preview { sections: Vec<SignedSection> },
+    Preflight,
     Apply { order: ApplyOrder, caller: Caller },
     Lease { order: LeaseOrder, caller: Caller },
     Confirm { wish: TrialWish, caller: Caller },
@@ -94,6 +96,7 @@ pub(super) enum ApplierAnswer {
     Sections(Vec<SignedSection>),
     SystemLogin(Box<LocalServer>),
     Preview(Plan),
+    Preflight(Preflight),
     Apply,
     Lease(LeaseAnswer),
     Confirm,

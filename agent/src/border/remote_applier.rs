@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use host_state::audit::RecordHash;
+use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, Report};
 use host_state::{Plan, SignedSection};
 use identity::HostKeys;
@@ -214,6 +215,13 @@ impl Applier for RemoteApplier {
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ApplierError> {
         match self.ask(ApplierCall::Preview { sections }).await? {
             ApplierAnswer::Preview(plan) => Ok(plan),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn preflight(&self) -> Result<Preflight, ApplierError> {
+        match self.ask(ApplierCall::Preflight).await? {
+            ApplierAnswer::Preflight(preflight) => Ok(preflight),
             _ => Err(misplaced()),
         }
     }

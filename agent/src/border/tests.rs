@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use host_state::audit::{Head, RecordHash};
+use host_state::document::Profile;
 use host_state::observed::{ClaimObserved, ClaimsObserved, RunningObserved};
+use host_state::preflight::{Check, Preflight, Verdict};
 use host_state::report::{ApplyEvent, MeshRow, Outcome, Report, RunStatus};
 use host_state::{Plan, SignedSection};
 use identity::{Authority, Generations, HostNames, HostSecret, HostSeeds, Nkey, NkeyKind, RootKey};
@@ -204,6 +206,7 @@ impl Made {
             ApplierCall::Sections,
             ApplierCall::SystemLogin,
             ApplierCall::Preview { sections: vec![self.section(), self.section()] },
+            ApplierCall::Preflight,
             ApplierCall::Confirm { wish: self.trial_wish().into(), caller: caller() },
             ApplierCall::Cancel { wish: self.trial_wish().into(), caller: caller() },
             ApplierCall::TakeClaims { section: Box::new(self.section()) },
@@ -220,6 +223,17 @@ impl Made {
             ApplierAnswer::Sections(vec![self.section()]),
             ApplierAnswer::SystemLogin(Box::new((&self.server()).into())),
             ApplierAnswer::Preview(Plan { reasons: vec![self.text()], ..Plan::empty() }),
+            ApplierAnswer::Preflight(Preflight {
+                directory: self.text(),
+                profile: Profile::Production,
+                checks: vec![Check {
+                    name: self.text(),
+                    value: self.text(),
+                    threshold: self.text(),
+                    verdict: Verdict::Refuse,
+                    remedy: Some(self.text()),
+                }],
+            }),
             ApplierAnswer::Apply,
             ApplierAnswer::Lease(self.lease_answer().into()),
             ApplierAnswer::Confirm,

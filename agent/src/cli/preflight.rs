@@ -6,7 +6,9 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use host_state::document::Profile;
 use host_state::layout;
-use host_state::preflight::{Check, Facts, Preflight as Checks, Verdict, Wanted, preflight};
+use host_state::preflight::{
+    Check, DEFAULT_CONNECTIONS, Facts, Preflight as Checks, Verdict, Wanted, preflight,
+};
 use nats_agent::parts::effects::Effects;
 use nats_agent::parts::nats::proc_files;
 use nats_agent::parts::preflight::tree::Tree;
@@ -14,10 +16,6 @@ use nats_agent::parts::preflight::{LimitOf, look, probe};
 use nats_config::ByteSize;
 
 use super::{EXIT_REFUSED, STATE_DIR, output};
-
-/// Most client connections of nats-server where its configuration does not say.
-/// Source: nats-server 2.15.1 server/const.go (`DEFAULT_MAX_CONNECTIONS`).
-const CONNECTIONS: u64 = 64 * 1024;
 
 /// Check whether this host is fit to keep JetStream data: the store's disk, its latency, and the host's limits.
 ///
@@ -103,7 +101,7 @@ impl Preflight {
             on_root: self.store_on_root,
             uid: None,
             ports: self.ports.iter().copied().collect(),
-            connections: CONNECTIONS,
+            connections: DEFAULT_CONNECTIONS,
             assets: 0,
         };
         preflight(&wanted, &facts)

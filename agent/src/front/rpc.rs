@@ -8,6 +8,7 @@ mod claims;
 mod lease;
 mod looks;
 mod observe;
+mod preflight;
 mod preview;
 mod probe;
 mod trial;
@@ -16,6 +17,7 @@ mod tunnel;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use host_state::preflight::Preflight;
 use host_state::report::ApplyEvent;
 use host_state::{Plan, SignedSection};
 use identity::Role;
@@ -67,6 +69,10 @@ impl AgentService for Agent {
 
     async fn preview(&self, sections: Vec<SignedSection>) -> Result<Plan, ServiceError> {
         preview::preview(self.applier.as_ref(), sections).await
+    }
+
+    async fn preflight(&self) -> Result<Preflight, ServiceError> {
+        preflight::preflight(self.applier.as_ref()).await
     }
 
     async fn apply(

@@ -1,6 +1,7 @@
 //! A refused change changes nothing.
 
-use host_state::document::ContentHash;
+use host_state::document::{ContentHash, Profile};
+use host_state::preflight::Verdict;
 use host_state::report::Outcome;
 use host_state::{SectionKind, SignedSection};
 use nats_agent::roles::{Applier, ApplierError, ApplyMode, LeaseAction};
@@ -161,4 +162,39 @@ async fn an_unreadable_ledger_freezes_changes_and_says_so() {
     assert!(rig.digest().await.is_some());
     assert!(!rig.report().await.sections.contains_key(&SectionKind::Cluster));
     assert_eq!(rig.report().await.claim.unwrap().host, HOST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_not_fit_for_production_is_refused_and_says_why() {
+    let mut rig = Rig::claimed().await;
+    let asked = rig.applier.preflight().await.unwrap_err().to_string();
+    assert!(asked.contains("no cluster section yet"), "{asked}");
+    // Where the scratch directory lies is no disk of its own.
+    let bare = rig.cluster(|section| section.profile = Profile::Production);
+    let (outcome, _) = rig.stage(vec![bare]).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("lies on the root file system"), "{reason}");
+    // More than any disk has.
+    let huge = rig.cluster(|section| {
+        (section.profile, section.store.on_root) = (Profile::Production, true);
+        section.config.jetstream.as_mut().unwrap().max_storage = "4EiB".parse().unwrap();
+    });
+    let (outcome, _) = rig.stage(vec![huge]).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    for part in [
+        "not fit for production: ",
+        "`capacity` is 4194304 TiB",
+        "allowed is `max_storage` at most",
+        "lower `max_storage` to",
+    ] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    assert!(!rig.store().exists() && rig.applier.sections().await.unwrap().is_empty());
+    // The same under `development` is taken, and the checks of it are there to be read.
+    let section = rig.cluster(|_| {});
+    assert_eq!(rig.stage(vec![section]).await.0, Outcome::Staged);
+    let found = rig.applier.preflight().await.unwrap();
+    assert_eq!((found.profile, found.verdict()), (Profile::Development, Verdict::Warn));
+    let latency = found.checks.iter().find(|check| check.name == "fsync_latency").unwrap();
+    assert_eq!(latency.value, "unknown: no probe was run yet");
 }

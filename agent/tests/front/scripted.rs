@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use host_state::document::Profile;
+use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, Outcome, Report, RunStatus};
 use host_state::{Plan, SignedSection};
 use identity::{
@@ -176,6 +178,10 @@ impl Applier for Scripted {
 
     async fn system_login(&self) -> Result<LocalServer, ApplierError> {
         self.login.lock().unwrap().clone().ok_or_else(|| ApplierError::Failed("no server here".to_owned()))
+    }
+
+    async fn preflight(&self) -> Result<Preflight, ApplierError> {
+        Ok(Preflight { directory: "/data".to_owned(), profile: Profile::Development, checks: Vec::new() })
     }
 
     async fn preview(&self, _sections: Vec<SignedSection>) -> Result<Plan, ApplierError> {

@@ -176,6 +176,7 @@ async fn call(system: &System, agent: &AgentClient, method: Method, section: &Si
     match method {
         Method::Observe => drop(agent.observe().await?),
         Method::Preview => drop(agent.preview(vec![section.clone()]).await?),
+        Method::Preflight => drop(agent.preflight().await?),
         Method::Apply => apply(agent, section.clone()).await?,
         Method::Confirm => agent.confirm(trial(TrialAction::Confirm)).await?,
         Method::Cancel => agent.cancel(trial(TrialAction::Cancel)).await?,

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use host_state::document::SectionKind;
 use host_state::firewall::{TRIAL_DOMAIN, TrialAction};
 use host_state::lease::{Wish, decide, is_held_by};
+use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, Outcome};
 use host_state::{Plan, SignedSection};
 use time::OffsetDateTime;
@@ -101,6 +102,11 @@ impl AgentService for Service {
         let model = self.shared.model();
         let sections = model.admitted(&self.claimed.claim, sections)?;
         model.plan(&sections)
+    }
+
+    async fn preflight(&self) -> Result<Preflight, ServiceError> {
+        self.enter(Method::Preflight).await?;
+        Ok(self.shared.script().preflight.clone())
     }
 
     async fn apply(

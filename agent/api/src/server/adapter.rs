@@ -92,6 +92,13 @@ impl Agent for Adapter {
         Ok(Response::new(wire::PreviewResponse { plan_json: canonical(&plan) }))
     }
 
+    async fn preflight(&self, request: Request<wire::PreflightRequest>) -> Answer<wire::PreflightResponse> {
+        caller(Method::Preflight, request.extensions())?;
+        let wire::PreflightRequest {} = request.into_inner();
+        let preflight = self.service.preflight().await.map_err(status)?;
+        Ok(Response::new(wire::PreflightResponse { preflight_json: canonical(&preflight) }))
+    }
+
     async fn apply(&self, request: Request<wire::ApplyRequest>) -> Answer<Self::ApplyStream> {
         let caller = caller(Method::Apply, request.extensions())?;
         let order = convert::apply_from_wire(request.into_inner()).map_err(invalid)?;

@@ -43,7 +43,12 @@ pub const MAX_READER_PREVIEWS: usize = 2;
 /// Most bytes of one message that a caller sends with `method`.
 fn max_bytes(method: Method) -> usize {
     match method {
-        Method::Observe | Method::Confirm | Method::Cancel | Method::Lease | Method::Claims => SMALL_BYTES,
+        Method::Observe
+        | Method::Preflight
+        | Method::Confirm
+        | Method::Cancel
+        | Method::Lease
+        | Method::Claims => SMALL_BYTES,
         Method::Probe => PROBE_BYTES,
         Method::Preview | Method::Apply => MAX_UP_BYTES,
         Method::Tunnel => MAX_TUNNEL_BYTES,
@@ -76,6 +81,7 @@ impl Places {
             Method::Tunnel => tunnels,
             Method::Preview => previews,
             Method::Observe
+            | Method::Preflight
             | Method::Apply
             | Method::Confirm
             | Method::Cancel

@@ -9,6 +9,8 @@ pub enum Method {
     Observe,
     /// What an apply would do.
     Preview,
+    /// Whether the host is fit for what it is to run.
+    Preflight,
     /// Changes the host.
     Apply,
     /// Makes a trial permanent.
@@ -26,9 +28,10 @@ pub enum Method {
 }
 
 /// Every method.
-pub const METHODS: [Method; 9] = [
+pub const METHODS: [Method; 10] = [
     Method::Observe,
     Method::Preview,
+    Method::Preflight,
     Method::Apply,
     Method::Confirm,
     Method::Cancel,
@@ -43,7 +46,7 @@ pub fn is_allowed(method: Method, role: &Role) -> bool {
     match role {
         Role::Operator => true,
         Role::Reader => match method {
-            Method::Observe | Method::Preview | Method::Claims | Method::Tunnel => true,
+            Method::Observe | Method::Preview | Method::Preflight | Method::Claims | Method::Tunnel => true,
             Method::Apply | Method::Confirm | Method::Cancel | Method::Lease | Method::Probe => false,
         },
         // What an account may reach through the tunnel, its user's JWT says.
@@ -62,7 +65,10 @@ mod tests {
             METHODS.into_iter().filter(|method| is_allowed(*method, &role)).collect()
         };
         assert_eq!(rows(Role::Operator), METHODS);
-        assert_eq!(rows(Role::Reader), [Method::Observe, Method::Preview, Method::Claims, Method::Tunnel]);
+        assert_eq!(
+            rows(Role::Reader),
+            [Method::Observe, Method::Preview, Method::Preflight, Method::Claims, Method::Tunnel]
+        );
         assert_eq!(rows(Role::Account("orders".parse().unwrap())), [Method::Tunnel]);
         assert_eq!(rows(Role::Peer), [Method::Claims]);
     }

@@ -124,6 +124,7 @@ async fn tried(channel: Channel, call: Call) -> Result<(), Status> {
     match call {
         Call::Method(Method::Observe) => agent.observe(wire::ObserveRequest { audit_seq: 0 }).await.map(drop),
         Call::Method(Method::Preview) => agent.preview(wire::PreviewRequest::default()).await.map(drop),
+        Call::Method(Method::Preflight) => agent.preflight(wire::PreflightRequest {}).await.map(drop),
         Call::Method(Method::Apply) => agent.apply(wire::ApplyRequest::default()).await.map(drop),
         Call::Method(Method::Confirm) => agent.confirm(wire::ConfirmRequest::default()).await.map(drop),
         Call::Method(Method::Cancel) => agent.cancel(wire::CancelRequest::default()).await.map(drop),
