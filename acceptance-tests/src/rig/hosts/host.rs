@@ -111,8 +111,12 @@ impl Host {
         lan.connect(&self.name, self.place)?;
         let mut command = Command::new("systemd-nspawn");
         command
+            // Settings of its own network may be changed inside; those of this machine's kernel may not.
+            .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
             .args(["-q", "-b", "--register=no", "--keep-unit", "--console=pipe", "-M", &self.name, "-D"])
             .arg(self.folder.join("root"))
+            // nspawn keeps it only in networks that it made itself; without it nobody inside could load rules.
+            .arg("--capability=CAP_NET_ADMIN")
             .arg(format!("--network-namespace-path=/run/netns/{}", self.name))
             .arg(format!("--bind={}:/dev/data", self.disk.device().display()))
             .arg(format!("--bind-ro={}:{}", self.packages.display(), super::PACKAGES));
