@@ -25,6 +25,7 @@ pub mod ledger;
 mod mesh;
 mod observe;
 mod preflight;
+mod pulse;
 mod reconcile;
 pub mod rendition;
 mod report;
@@ -126,7 +127,7 @@ impl LocalApplier {
     /// Returns when nothing changes the host, such as the start.
     #[cfg(feature = "testing")]
     pub async fn settled(&self) {
-        let _work = self.host.work.lock().await;
+        let _work = self.host.work().await;
     }
 
     /// Looks at everything now, as the loop does every minute.
@@ -163,10 +164,18 @@ impl LocalApplier {
         }
         host.refresh_claim();
         host.set_server(process::adopt(&host.effects, &state_dir));
-        let started = Arc::clone(&host.work).try_lock_owned().expect("nobody else has the host yet");
+        let started = host.try_work().expect("nobody else has the host yet");
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&host), started)).abort_handle();
         let watcher = tokio::spawn(trial::watch(Arc::clone(&host))).abort_handle();
         Ok(Arc::new(LocalApplier { host, reconciler, watcher }))
+    }
+
+    /// Waits until the change that is under way has come to its end, and keeps the next one from beginning for as long as what
+    /// it returns lives. nats-server goes on.
+    pub async fn rest(&self) -> impl Drop + Send + use<> {
+        let work = self.host.work().await;
+        self.reconciler.abort();
+        work
     }
 
     /// Has the host looked at whole at once, not when the minute is over; after the change that is under way.
@@ -314,9 +323,14 @@ impl Applier for LocalApplier {
         to_the_end(async move { host.take_claims(section).await }).await
     }
 
+    async fn beat(&self) -> Result<(), ApplierError> {
+        let seen = self.host.pulse.check(std::time::Instant::now());
+        seen.map_err(|stuck| ApplierError::Failed(stuck.to_string()))
+    }
+
     async fn shut_down(&self) {
         self.reconciler.abort();
-        let _work = self.host.work.lock().await;
+        let _work = self.host.work().await;
         let _acting = self.host.audit.acting_by_itself(Occasion::Stop);
         let target = self.host.ledger.read().ok().and_then(|contents| {
             let confirmed = Target::of(&contents, Which::Confirmed).ok().flatten();

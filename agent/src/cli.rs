@@ -3,13 +3,18 @@
 //! Each command is a file of its own. Results go to standard output and nothing else does; logs and errors go to
 //! standard error. No secret is taken as an argument, because arguments are seen by every user of a host.
 
+mod applier;
 mod audit;
 mod authority;
 mod creds;
+mod daemon;
 mod diff;
 mod enroll;
 mod firewall;
+mod front;
 mod log;
+mod notify;
+mod offering;
 mod output;
 mod preflight;
 mod remote;
@@ -18,6 +23,7 @@ mod serve;
 mod source;
 mod state_dir;
 mod status;
+mod users;
 mod version;
 
 use std::ffi::OsString;
@@ -27,6 +33,8 @@ use clap::{Parser, Subcommand};
 
 /// State directory of an installed agent.
 const STATE_DIR: &str = "/var/lib/nats-agent";
+/// Directory of the sockets of an installed agent.
+const SOCKETS: &str = "/run/nats-agent";
 /// Exit code when something failed.
 const EXIT_FAILED: u8 = 1;
 /// Exit code of `preflight` when it refuses the host.
@@ -54,9 +62,9 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "nats-agent", version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Cli {
-    /// How log lines on standard error look.
-    #[arg(long, global = true, value_enum, default_value_t = log::LogFormat::Human, env = "NATS_AGENT_LOG_FORMAT")]
-    log_format: log::LogFormat,
+    /// How log lines look. Without it: `journald` where standard error leads to the journal, else `human`.
+    #[arg(long, global = true, value_enum, env = "NATS_AGENT_LOG_FORMAT")]
+    log_format: Option<log::LogFormat>,
     /// Which log lines are written: `error`, `warn`, `info`, `debug`, or a list like `info,nats_agent::front=debug`.
     #[arg(long, global = true, default_value = "info", env = "NATS_AGENT_LOG", value_name = "FILTER")]
     log: String,
@@ -66,6 +74,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Front(front::RunFront),
+    Applier(applier::RunApplier),
     Serve(serve::Serve),
     Enroll(enroll::Enroll),
     Status(status::Status),
@@ -93,6 +103,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return failed(&error);
     }
     let result = match command {
+        Command::Front(front) => front.run(),
+        Command::Applier(applier) => applier.run(),
         Command::Serve(serve) => serve.run(),
         Command::Enroll(enroll) => enroll.run(),
         Command::Status(status) => status.run(),

@@ -319,6 +319,9 @@ pub trait Applier: Send + Sync + 'static {
     async fn cancel(&self, wish: TrialWish, caller: Caller) -> Result<(), ApplierError>;
     /// Takes in a claims section that a peer had; verified like any other. True when it was newer.
     async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError>;
+    /// Whether the loop that keeps the host goes round, or a change is under way that has not taken too long: what a
+    /// watchdog asks.
+    async fn beat(&self) -> Result<(), ApplierError>;
     /// Stops nats-server in order and returns when it is down (the process is about to end).
     async fn shut_down(&self);
 }

@@ -5,6 +5,8 @@
 mod coming_and_going;
 #[path = "border/hostile.rs"]
 mod hostile;
+#[path = "border/processes.rs"]
+mod processes;
 #[expect(dead_code, reason = "of the applier's own tests; some of it is used here")]
 #[path = "applier/rig.rs"]
 mod rig;

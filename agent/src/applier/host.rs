@@ -23,6 +23,7 @@ use super::files::FileError;
 use super::gate;
 use super::lease;
 use super::ledger::{HostFacts, Ledger};
+use super::pulse::{Pulse, Work};
 use super::rendition::{FileSet, Renditions};
 use super::target::Target;
 use crate::parts::effects::Effects;
@@ -51,8 +52,10 @@ pub(super) struct Host {
     pub(super) api: watch::Sender<Option<Arc<ApiIdentity>>>,
     /// Whether somebody asked for a sweep before the next one is due.
     pub(super) sweep_wanted: AtomicBool,
-    /// Held by whoever changes the host: one change at a time. Observing never takes it.
-    pub(super) work: Arc<tokio::sync::Mutex<()>>,
+    /// Held by whoever changes the host ([`Host::work`]).
+    alone: Arc<tokio::sync::Mutex<()>>,
+    /// Whether the loop goes round.
+    pub(super) pulse: Arc<Pulse>,
     /// Whether the start came to its end.
     pub(super) is_up: AtomicBool,
     server: Mutex<Option<ServerProcess>>,
@@ -93,7 +96,8 @@ impl Host {
             claim: watch::Sender::new(ClaimState::Closed),
             api: watch::Sender::new(None),
             sweep_wanted: AtomicBool::new(false),
-            work: Arc::new(tokio::sync::Mutex::new(())),
+            alone: Arc::default(),
+            pulse: Pulse::new(),
             is_up: AtomicBool::new(false),
             server: Mutex::new(None),
             running_config: Mutex::new(None),
@@ -108,6 +112,18 @@ impl Host {
             ledger,
             renditions,
         }
+    }
+
+    /// The right to change the host: one change at a time. Observing never takes it.
+    pub(super) async fn work(&self) -> Work {
+        let alone = Arc::clone(&self.alone).lock_owned().await;
+        self.pulse.begin(alone)
+    }
+
+    /// As [`Host::work`]; `None` while somebody else changes it.
+    pub(super) fn try_work(&self) -> Option<Work> {
+        let alone = Arc::clone(&self.alone).try_lock_owned().ok()?;
+        Some(self.pulse.begin(alone))
     }
 
     pub(super) fn state_dir(&self) -> &Path {

@@ -21,6 +21,7 @@ use super::files::FileError;
 use super::gate;
 use super::host::{Host, now};
 use super::ledger::{Contents, HostFacts, Kept};
+use super::pulse::Work;
 use super::target::{Target, Which};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::{Leaf, LeafError};
@@ -47,7 +48,7 @@ struct Clock {
 }
 
 /// Runs until it is dropped. `started` is the work lock, held since before anybody could ask for a change.
-pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<()>) {
+pub(super) async fn run(host: Arc<Host>, started: Work) {
     let acting = host.audit.acting_by_itself(Occasion::Start);
     host.end_left_trial().await;
     if host.recover().await {
@@ -61,6 +62,7 @@ pub(super) async fn run(host: Arc<Host>, started: tokio::sync::OwnedMutexGuard<(
     let mut clock = Clock { sweep, start, pause: BACK_OFF, in_mesh: None };
     loop {
         tokio::time::sleep(TICK).await;
+        host.pulse.beat();
         host.refresh_claim();
         host.tick(&mut clock).await;
     }
@@ -114,7 +116,7 @@ impl Host {
 
     /// A server that ended although it should run starts again, after a pause that grows.
     async fn server_ended(&self, clock: &mut Clock) {
-        let Ok(_work) = self.work.try_lock() else { return };
+        let Some(_work) = self.try_work() else { return };
         let _acting = self.audit.acting_by_itself(Occasion::Sweep);
         if !self.recover().await {
             return;
@@ -139,7 +141,7 @@ impl Host {
     /// Looks at everything, renews what is due, and repairs where that was asked for.
     pub(super) async fn sweep(&self) {
         // While a change is under way a wish stays.
-        let Ok(_work) = self.work.try_lock() else { return };
+        let Some(_work) = self.try_work() else { return };
         self.sweep_wanted.store(false, Ordering::Release);
         let _acting = self.audit.acting_by_itself(Occasion::Sweep);
         self.audit.settle();
@@ -255,7 +257,7 @@ impl Host {
         if self.view.healthz(monitor, "js-meta-only=true").await.is_err() {
             return;
         }
-        let Ok(_work) = self.work.try_lock() else { return };
+        let Some(_work) = self.try_work() else { return };
         let Ok(contents) = self.ledger.read() else { return };
         let facts = HostFacts { formed: true, ..contents.facts.clone() };
         let _acting = self.audit.acting_by_itself(Occasion::Sweep);

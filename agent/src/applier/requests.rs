@@ -96,7 +96,7 @@ impl Host {
         caller: &Caller,
         events: &Events,
     ) -> Result<Outcome, ApplierError> {
-        let _work = self.work.lock().await;
+        let _work = self.work().await;
         let _acting = self.audit.acting(self.who(caller, &order));
         let (record, mut admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
@@ -131,7 +131,7 @@ impl Host {
     }
 
     pub(super) async fn bind(&self, claim: NewClaim) -> Result<(), ApplierError> {
-        let _work = self.work.lock().await;
+        let _work = self.work().await;
         let failed = |error: &dyn std::error::Error| ApplierError::Failed(host_state::chain(error));
         let NewClaim { generation, claim_id, trust, issuer_pem, names } = claim;
         let _acting = self.audit.acting(Who::Token { generation });
@@ -182,7 +182,7 @@ impl Host {
     }
 
     pub(super) async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError> {
-        let _work = self.work.lock().await;
+        let _work = self.work().await;
         let _acting = self.audit.acting_by_itself(Occasion::Peers);
         if section.header.section != SectionKind::Claims {
             let text = format!("expected a `claims` section, found `{}`", section.header.section);

@@ -167,7 +167,7 @@ impl Host {
             return Err(ApplierError::Conflict(format!("no change is on trial, so not `{trial_id}` either")));
         };
         tracing::info!(role = %caller.role, serial = caller.serial, trial_id, ?action, "end of a trial");
-        let _work = self.work.lock().await;
+        let _work = self.work().await;
         let Caller { role, serial, opened_ms } = caller;
         let _acting = self.audit.acting(Who::Caller {
             role: role.to_string(),

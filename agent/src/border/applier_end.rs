@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::frame;
@@ -20,7 +20,7 @@ use super::message::{
 };
 use super::places::Places;
 use super::remote_view::{ApplierLink, RemoteView};
-use crate::roles::{Applier, ApplierError};
+use crate::roles::{ApiIdentity, Applier, ApplierError, ClaimState};
 use crate::unix_socket::{Access, OpenSocketError, UnixSocket};
 
 /// The socket's name in the directory of the agent's sockets.
@@ -116,14 +116,16 @@ impl Border {
             leaf_key: (&self.applier.leaf_key()).into(),
             standing: standing(self.applier.as_ref()),
         };
-        let told = tell_changes(Arc::clone(&self.applier), Arc::clone(&link));
+        // What changes after this is told.
+        let news = Arc::new(News::of(Arc::clone(&self.applier)));
         if link.send(ToFront::Hello(Box::new(hello))).await.is_err() {
             return;
         }
-        let (told, welcomed) = (tokio::spawn(told), {
+        let told = tokio::spawn(tell_changes(Arc::clone(&news), Arc::clone(&link)));
+        let welcomed = {
             let (view, link) = (Arc::clone(&self.view), Arc::clone(&link));
             tokio::spawn(async move { view.welcome(link).await })
-        });
+        };
         tracing::info!("a front is connected");
         let reason = tokio::select! {
             reason = link.end.reached() => reason,
@@ -132,7 +134,7 @@ impl Border {
                 link.farewell(ToFront::Farewell { reason: reason.clone() }, &reason).await;
                 reason
             }
-            refused = self.take_all(read, &link) => match refused {
+            refused = self.take_all(read, &link, &news) => match refused {
                 None => "it hung up".to_owned(),
                 Some(reason) => {
                     link.farewell(ToFront::Farewell { reason: reason.clone() }, &reason).await;
@@ -148,16 +150,22 @@ impl Border {
     }
 
     /// Takes messages until the stream ends; why it has to, unless the front ended it.
-    async fn take_all(&self, mut stream: OwnedReadHalf, link: &Arc<ApplierLink>) -> Option<String> {
+    async fn take_all(
+        &self,
+        mut stream: OwnedReadHalf,
+        link: &Arc<ApplierLink>,
+        news: &Arc<News>,
+    ) -> Option<String> {
         loop {
             match frame::read::<ToApplier>(&mut stream).await {
                 Ok(Some((ToApplier::Answer { id, answer }, _))) => link.answered(id, answer),
                 Ok(Some((ToApplier::Call { id, call }, length))) => {
                     if let Some(place) = self.places.take(length) {
-                        let (applier, link) = (Arc::clone(&self.applier), Arc::clone(link));
+                        let (applier, link, news) =
+                            (Arc::clone(&self.applier), Arc::clone(link), Arc::clone(news));
                         // To its end, whatever becomes of the connection: its place is taken until then.
                         tokio::spawn(async move {
-                            carry_out(applier.as_ref(), &link, id, call).await;
+                            carry_out(applier.as_ref(), &link, &news, id, call).await;
                             drop(place);
                         });
                     } else {
@@ -179,37 +187,57 @@ fn standing(applier: &dyn Applier) -> Standing {
     Standing::of(&claim.borrow(), identity.as_deref())
 }
 
-/// Sends what changed, until the connection ends. What changes meanwhile is sent once.
-fn tell_changes(
+/// What the front of one connection has been told of claim and certificate.
+struct News {
     applier: Arc<dyn Applier>,
-    link: Arc<ApplierLink>,
-) -> impl Future<Output = ()> + Send + use<> {
-    // What changes after this is told.
-    let (mut claim, mut identity) = (applier.claim_state(), applier.api_identity());
-    async move {
-        loop {
-            let is_gone = tokio::select! {
-                changed = claim.changed() => changed.is_err(),
-                changed = identity.changed() => changed.is_err(),
-            };
-            if is_gone || link.send(ToFront::Standing(Box::new(standing(applier.as_ref())))).await.is_err() {
-                return;
-            }
+    told: Mutex<Channels>,
+}
+
+type Channels = (watch::Receiver<ClaimState>, watch::Receiver<Option<Arc<ApiIdentity>>>);
+
+impl News {
+    fn of(applier: Arc<dyn Applier>) -> News {
+        let told = Mutex::new((applier.claim_state(), applier.api_identity()));
+        News { applier, told }
+    }
+
+    /// Tells what has changed since the last time, if something has.
+    async fn tell(&self, link: &ApplierLink) -> Result<(), CallError> {
+        let mut told = self.told.lock().await;
+        let (claim, identity) = &mut *told;
+        let is_news = |changed: Result<bool, _>| changed.unwrap_or(false);
+        if !is_news(claim.has_changed()) && !is_news(identity.has_changed()) {
+            return Ok(());
+        }
+        claim.mark_unchanged();
+        identity.mark_unchanged();
+        link.send(ToFront::Standing(Box::new(standing(self.applier.as_ref())))).await
+    }
+}
+
+/// Tells every change until the connection ends.
+async fn tell_changes(news: Arc<News>, link: Arc<ApplierLink>) {
+    let (mut claim, mut identity) = (news.applier.claim_state(), news.applier.api_identity());
+    // Also what changed between the first message and this.
+    while news.tell(&link).await.is_ok() {
+        let is_gone = tokio::select! {
+            changed = claim.changed() => changed.is_err(),
+            changed = identity.changed() => changed.is_err(),
+        };
+        if is_gone {
+            return;
         }
     }
 }
 
 /// Does what the front asks and answers.
-async fn carry_out(applier: &dyn Applier, link: &ApplierLink, id: u64, call: ApplierCall) {
-    let may_change_standing = matches!(call, ApplierCall::Bind(_) | ApplierCall::Apply { .. });
+async fn carry_out(applier: &dyn Applier, link: &ApplierLink, news: &News, id: u64, call: ApplierCall) {
     let answer = match asked(applier, link, id, call).await {
         Ok(answer) => answer,
         Err(error) => ApplierAnswer::Failed(error.into()),
     };
-    if may_change_standing {
-        // Before the answer, so that who was answered sees what came of it.
-        let _ended = link.send(ToFront::Standing(Box::new(standing(applier)))).await;
-    }
+    // Before the answer, so that who was answered sees what came of it.
+    let _ended = news.tell(link).await;
     if let Err(CallError::TooLong(error)) = link.send(ToFront::Answer { id, answer }).await {
         let answer = ApplierAnswer::Failed(WireError::Failed(format!("the answer is too long: {error}")));
         let _ended = link.send(ToFront::Answer { id, answer }).await;
@@ -260,6 +288,10 @@ async fn asked(
         }
         ApplierCall::TakeClaims { section } => {
             ApplierAnswer::TakeClaims { newer: applier.take_claims(*section).await? }
+        }
+        ApplierCall::Beat => {
+            applier.beat().await?;
+            ApplierAnswer::Beat
         }
     })
 }

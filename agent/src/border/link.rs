@@ -21,6 +21,8 @@ use super::places::{Place, Places};
 const QUEUE: usize = 4;
 /// How long the last message may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the peer's last message is waited for once nothing can be sent any more.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -199,13 +201,17 @@ async fn write_all<Out: Serialize>(
                 return host_state::chain(&error);
             }
             if is_last {
-                return "its last message was sent".to_owned();
+                end.now("its last message was sent");
             }
         }
         "it is no longer used".to_owned()
     };
-    tokio::select! {
-        _ended = end.reached() => {}
-        reason = written => end.now(&reason),
+    let reason = tokio::select! {
+        _ended = end.reached() => return,
+        reason = written => reason,
+    };
+    // A peer that hung up has said why, and whoever reads the stream knows better.
+    if tokio::time::timeout(LAST_WORD, end.reached()).await.is_err() {
+        end.now(&reason);
     }
 }

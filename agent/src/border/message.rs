@@ -84,6 +84,7 @@ pub(super) enum ApplierCall {
     Confirm { wish: TrialWish, caller: Caller },
     Cancel { wish: TrialWish, caller: Caller },
     TakeClaims { section: Box<SignedSection> },
+    Beat,
 }
 
 /// What the applier answers.
@@ -102,6 +103,7 @@ pub(super) enum ApplierAnswer {
     Confirm,
     Cancel,
     TakeClaims { newer: bool },
+    Beat,
     Failed(ApplierError),
 }
 

@@ -277,6 +277,13 @@ impl Applier for RemoteApplier {
         }
     }
 
+    async fn beat(&self) -> Result<(), ApplierError> {
+        match self.ask(ApplierCall::Beat).await? {
+            ApplierAnswer::Beat => Ok(()),
+            _ => Err(misplaced()),
+        }
+    }
+
     /// Does nothing: neither process stops nats-server by its own end, so there is no such message.
     async fn shut_down(&self) {}
 }
@@ -323,7 +330,13 @@ impl Reader {
             ToFront::Standing(standing) => {
                 let (claim, identity) = standing.into_parts().map_err(|error| error.to_string())?;
                 // Certificates first: whoever sees the claim may serve at once.
-                self.identity.send_replace(identity);
+                self.identity.send_if_modified(|known| {
+                    let is_news = !is_same(known.as_deref(), identity.as_deref());
+                    if is_news {
+                        *known = identity;
+                    }
+                    is_news
+                });
                 self.claim.send_replace(claim);
                 Ok(())
             }
@@ -355,6 +368,17 @@ impl Reader {
                 Ok(())
             }
         }
+    }
+}
+
+/// A claim that changes comes with the same certificate again.
+fn is_same(one: Option<&ApiIdentity>, other: Option<&ApiIdentity>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => {
+            one.chain_pem == other.chain_pem && one.key.as_str() == other.key.as_str()
+        }
+        (None, Some(_)) | (Some(_), None) => false,
     }
 }
 

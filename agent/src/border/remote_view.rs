@@ -22,8 +22,9 @@ use crate::roles::{LocalServer, MeshPost, ServerView};
 
 /// How long a front may be away before it is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest time for an answer. The slowest look logs in to nats-server and asks it twice, three seconds each.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for an answer. The slowest look logs in to nats-server and asks it, three seconds each. A front that never
+/// answers must not make the applier's loop look dead to its watchdog.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time to be told of a post.
 const POST_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -210,6 +210,7 @@ impl Made {
             ApplierCall::Confirm { wish: self.trial_wish().into(), caller: caller() },
             ApplierCall::Cancel { wish: self.trial_wish().into(), caller: caller() },
             ApplierCall::TakeClaims { section: Box::new(self.section()) },
+            ApplierCall::Beat,
         ];
         applies.chain(asked).chain(others).collect()
     }
@@ -239,6 +240,7 @@ impl Made {
             ApplierAnswer::Confirm,
             ApplierAnswer::Cancel,
             ApplierAnswer::TakeClaims { newer: true },
+            ApplierAnswer::Beat,
         ];
         answers.extend(self.errors().into_iter().map(|error| ApplierAnswer::Failed(error.into())));
         answers

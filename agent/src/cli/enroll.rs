@@ -35,7 +35,7 @@ pub(super) struct Enroll {
 impl Enroll {
     pub(super) fn run(self) -> Result<u8> {
         let text = read(&self.enrollment)?;
-        super::state_dir::prepare(&self.state_dir)?;
+        super::state_dir::check(&self.state_dir)?;
         let said = match claim::offer(&Effects::default(), &self.state_dir, &text)? {
             Offered::Opened(it) => format!(
                 "host `{}` may be claimed by authority `{}` (enrolment {}) for one hour",

@@ -6,9 +6,24 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use host_state::layout;
 
-/// Makes the directory when it is missing (not what is above it) and checks that nobody else can look into it, since
-/// it holds the host's keys.
+/// Makes the directory when it is missing (not what is above it) and sees to it that nobody else can look into it, since it
+/// holds the host's keys.
 pub(super) fn prepare(path: &Path) -> Result<()> {
+    check(path)?;
+    let shown = path.display();
+    let meta =
+        std::fs::metadata(path).with_context(|| format!("cannot look at the state directory `{shown}`"))?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        let private = std::fs::Permissions::from_mode(layout::DIRECTORY_MODE);
+        std::fs::set_permissions(path, private)
+            .with_context(|| format!("cannot make the state directory `{shown}` private"))?;
+    }
+    Ok(())
+}
+
+/// Makes the directory when it is missing (not what is above it) and checks that it may be used. Who else may look into it
+/// stays as it is: on a host nats-server's user reads some of it, and the applier keeps it so.
+pub(super) fn check(path: &Path) -> Result<()> {
     let shown = path.display();
     ensure!(path.is_absolute(), "the state directory `{shown}` must be an absolute path");
     if !path.exists() {
@@ -25,11 +40,6 @@ pub(super) fn prepare(path: &Path) -> Result<()> {
         meta.uid(),
         own.as_raw()
     );
-    if meta.permissions().mode() & 0o077 != 0 {
-        let private = std::fs::Permissions::from_mode(layout::DIRECTORY_MODE);
-        std::fs::set_permissions(path, private)
-            .with_context(|| format!("cannot make the state directory `{shown}` private"))?;
-    }
     Ok(())
 }
 
@@ -42,9 +52,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         prepare(&path).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o2750)).unwrap();
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        check(&path).unwrap();
+        assert_eq!(mode(), 0o2750, "only checked");
         prepare(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(mode() & 0o777, 0o700);
     }
 
     #[test]

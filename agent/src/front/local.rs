@@ -107,7 +107,7 @@ async fn answer(stream: UnixStream, applier: &dyn Applier) -> io::Result<()> {
 pub enum LocalReportError {
     /// Nobody answers there.
     #[error(
-        "no agent answers at `{path}`; is `nats-agent serve` running with this state directory, and are you its user or root?"
+        "no agent answers at `{path}`; does it run here, as `nats-agent front` or `nats-agent serve`, and are you its user or root?"
     )]
     NoAgent {
         /// The socket's path.

@@ -51,6 +51,8 @@ pub(crate) struct Scripted {
     pub(crate) sweeps: AtomicUsize,
     /// How its nats-server is reached, when there is one.
     pub(crate) login: Mutex<Option<LocalServer>>,
+    /// Why its loop is not well; absent while it is.
+    pub(crate) stuck: Mutex<Option<String>>,
 }
 
 impl Scripted {
@@ -69,6 +71,7 @@ impl Scripted {
             drift: Mutex::default(),
             sweeps: AtomicUsize::new(0),
             login: Mutex::default(),
+            stuck: Mutex::default(),
         })
     }
 
@@ -218,6 +221,11 @@ impl Applier for Scripted {
     async fn take_claims(&self, section: SignedSection) -> Result<bool, ApplierError> {
         self.taken.lock().unwrap().push(section);
         Ok(true)
+    }
+
+    async fn beat(&self) -> Result<(), ApplierError> {
+        let stuck = self.stuck.lock().unwrap().clone();
+        stuck.map_or(Ok(()), |reason| Err(ApplierError::Failed(reason)))
     }
 
     async fn shut_down(&self) {}
