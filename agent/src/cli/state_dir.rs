@@ -25,7 +25,10 @@ pub(super) fn prepare(path: &Path) -> Result<()> {
         meta.uid(),
         own.as_raw()
     );
-    if meta.permissions().mode() & 0o077 != 0 {
+    let mode = meta.permissions().mode();
+    // As the package makes it, for a nats-server of its own user.
+    let is_shared = mode & 0o7777 == layout::SHARED_DIRECTORY_MODE;
+    if mode & 0o077 != 0 && !is_shared {
         let private = std::fs::Permissions::from_mode(layout::DIRECTORY_MODE);
         std::fs::set_permissions(path, private)
             .with_context(|| format!("cannot make the state directory `{shown}` private"))?;
@@ -44,7 +47,11 @@ mod tests {
         prepare(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         prepare(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(), 0o700);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o2750)).unwrap();
+        prepare(&path).unwrap();
+        assert_eq!(mode(), 0o2750);
     }
 
     #[test]
