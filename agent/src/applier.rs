@@ -5,10 +5,12 @@
 //! time.
 //!
 //! # Current limitations
-//! - Runs in the agent's own process, as an ordinary user: no units, no user of its own for nats-server.
+//! - In one process, as an ordinary user, there are no units, no firewall and no user of its own for nats-server.
 //! - A claimed host cannot be claimed anew; remove its state directory to start over. The store is kept and found
 //!   again by its identity file.
-//! - A server is stopped by SIGTERM; stepping its leaders down before is the conductor's.
+//! - A server that is a child is stopped by SIGTERM, and only one that is a unit is a lame duck first. Stepping its leaders
+//!   down before is the conductor's.
+//! - `GOMEMLIMIT`, `LimitNOFILE` and other settings of the drop-in take effect at the server's next start, whenever that is.
 
 mod admit;
 pub mod audit;
@@ -62,6 +64,8 @@ use self::secret::SecretError;
 use self::target::{Target, Which};
 use crate::parts::effects::{Effects, Gate};
 use crate::parts::nats::process;
+use crate::parts::nats::unit::UNIT_DIR;
+use crate::parts::systemd::{Machine, bus::SystemBus};
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{
     AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, LeaseAction,
@@ -146,6 +150,24 @@ impl LocalApplier {
         view: Arc<dyn ServerView>,
         effects: Effects,
     ) -> Result<Arc<LocalApplier>, OpenError> {
+        let machine = settings.place.service_user().map(|_| Machine {
+            systemd: Arc::new(SystemBus::new()),
+            unit_dir: PathBuf::from(UNIT_DIR),
+            has_firewall: true,
+        });
+        LocalApplier::open_on(settings, view, effects, machine)
+    }
+
+    /// As [`LocalApplier::open_with`], with the service manager that commands its units; none where there is none.
+    ///
+    /// # Errors
+    /// As [`LocalApplier::open`].
+    pub fn open_on(
+        settings: AgentSettings,
+        view: Arc<dyn ServerView>,
+        effects: Effects,
+        machine: Option<Machine>,
+    ) -> Result<Arc<LocalApplier>, OpenError> {
         let state_dir = settings.state_dir.clone();
         prepare_directories(&effects, &settings)?;
         let lock = files::lock(&effects, &state_dir.join(LOCK_FILE))?;
@@ -157,13 +179,24 @@ impl LocalApplier {
         let renditions = Renditions::open(state_dir.clone(), effects.clone())?
             .with_directory_mode(settings.place.directory_mode());
         let leaf = Leaf::read(&state_dir)?;
-        let host =
-            Arc::new(Host::new(Parts { settings, effects, audit, view, secret, ledger, renditions, lock }));
+        let host = Arc::new(Host::new(Parts {
+            settings,
+            effects,
+            audit,
+            view,
+            secret,
+            ledger,
+            renditions,
+            lock,
+            machine,
+        }));
         if let Kept::Valid(record) = claim::read(&state_dir) {
             host.after_claim(&record, leaf)?;
         }
         host.refresh_claim();
-        host.set_server(process::adopt(&host.effects, &state_dir));
+        if host.service.is_none() {
+            host.set_server(process::adopt(&host.effects, &state_dir));
+        }
         let started = host.try_work().expect("nobody else has the host yet");
         let reconciler = tokio::spawn(reconcile::run(Arc::clone(&host), started)).abort_handle();
         let watcher = tokio::spawn(trial::watch(Arc::clone(&host))).abort_handle();
@@ -331,6 +364,10 @@ impl Applier for LocalApplier {
     async fn shut_down(&self) {
         self.reconciler.abort();
         let _work = self.host.work().await;
+        if self.host.service.is_some() {
+            // A unit outlives the agent.
+            return;
+        }
         let _acting = self.host.audit.acting_by_itself(Occasion::Stop);
         let target = self.host.ledger.read().ok().and_then(|contents| {
             let confirmed = Target::of(&contents, Which::Confirmed).ok().flatten();

@@ -20,6 +20,7 @@ mod preflight;
 mod remote;
 mod report;
 mod serve;
+mod shadow;
 mod source;
 mod state_dir;
 mod status;
@@ -84,6 +85,7 @@ enum Command {
     Audit(audit::Audit),
     Creds(creds::Creds),
     Firewall(firewall::Firewall),
+    Shadow(shadow::Shadow),
     Version(version::Version),
 }
 
@@ -113,6 +115,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(audit) => audit.run(),
         Command::Creds(creds) => creds.run(),
         Command::Firewall(firewall) => firewall.run(),
+        Command::Shadow(shadow) => shadow.run(),
         Command::Version(version) => version.run(),
     };
     match result {

@@ -3,6 +3,13 @@
 //! It proves what `nats-server -t` does not: the server's own start rules and that it loads its certificates. It is
 //! never asked for the health of a cluster, because none of the original's addresses is left in it. It talks to
 //! nobody: the server says that it is ready by writing the file of its ports.
+//!
+//! On a host with systemd all of it is a unit's, in a network of its own: [`unit`] asks, [`serve`] does it, [`request`] is
+//! what they say to each other.
+
+pub mod request;
+pub mod serve;
+pub mod unit;
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

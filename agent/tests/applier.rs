@@ -11,6 +11,8 @@ mod claims;
 mod crashes;
 #[path = "applier/drift.rs"]
 mod drift;
+#[path = "applier/host.rs"]
+mod host;
 #[path = "applier/refusals.rs"]
 mod refusals;
 #[path = "applier/rig.rs"]

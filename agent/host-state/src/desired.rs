@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use nats_config::ServerConfig;
+use serde::{Deserialize, Serialize};
 
 use crate::document::{
     ClaimsSection, ClusterSection, GatewaySection, Profile, Release, ServerBinary, StoreSpec,
 };
 use crate::firewall::{FirewallRules, Reach};
+use crate::unit::DropIn;
 
 /// A host's desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +44,13 @@ pub struct Desired {
     pub owner: Option<Owner>,
     /// Who may reach which port; absent where the agent manages no firewall.
     pub firewall: Option<FirewallRules>,
+    /// What its unit's drop-in says; absent where the server is the agent's child.
+    pub unit: Option<DropIn>,
 }
 
 /// Who owns a file or directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Owner {
     /// User id.
     pub uid: u32,
@@ -110,6 +115,8 @@ pub struct LocalFacts {
     pub owner: Option<Owner>,
     /// The agent's port, where it manages a firewall.
     pub agent_port: Option<u16>,
+    /// See [`Desired::unit`].
+    pub unit: Option<DropIn>,
 }
 
 impl Desired {
@@ -120,8 +127,17 @@ impl Desired {
         claims: Option<&ClaimsSection>,
         local: LocalFacts,
     ) -> Desired {
-        let LocalFacts { files, rendered, leaf_not_after, lineage, formed, store_id, owner, agent_port } =
-            local;
+        let LocalFacts {
+            files,
+            rendered,
+            leaf_not_after,
+            lineage,
+            formed,
+            store_id,
+            owner,
+            agent_port,
+            unit,
+        } = local;
         Desired {
             config: joined_config(cluster, gateway),
             server: cluster.server.clone(),
@@ -137,6 +153,7 @@ impl Desired {
             store_id,
             owner,
             firewall: agent_port.map(|agent_port| Reach { cluster, gateway, agent_port }.rules()),
+            unit,
         }
     }
 }

@@ -13,6 +13,7 @@ mod firewall;
 mod process;
 mod store;
 mod told;
+mod unit;
 
 pub use told::RESOLVER_SILENT;
 
@@ -142,6 +143,8 @@ pub enum Difference {
         /// Whether it cannot be started at all.
         unusable: bool,
     },
+    /// The unit that the server runs in.
+    Unit(UnitFault),
     /// Released, and not running.
     ProcessStopped {
         /// How it ended, where that is known.
@@ -201,6 +204,72 @@ pub struct PortChange {
     pub desired: Option<String>,
     /// Port and networks as confirmed; absent when it is open.
     pub found: Option<String>,
+}
+
+/// What is wrong with the unit that the server runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnitFault {
+    /// It could not be looked at.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// systemd has no such unit, or could not read it.
+    NotLoaded {
+        /// systemd's word for it.
+        state: String,
+    },
+    /// Somebody masked it, so it cannot start.
+    Masked,
+    /// The drop-in is gone.
+    Missing,
+    /// The drop-in was edited.
+    Edited {
+        /// The directives; empty when only comments and spaces differ.
+        settings: Vec<SettingDifference>,
+    },
+    /// The drop-in has other permission bits.
+    Mode {
+        /// Permission bits as they are.
+        found: u32,
+    },
+    /// The drop-in is not root's.
+    OtherOwner {
+        /// Whose it is.
+        found: Owner,
+    },
+    /// Files changed after systemd read them.
+    Stale,
+    /// Another unit file stands before the package's.
+    Replaced {
+        /// The file.
+        path: String,
+    },
+    /// A drop-in that is not the agent's.
+    Foreign {
+        /// The file.
+        path: String,
+    },
+    /// It would start at boot before the agent has looked at the host.
+    Enabled,
+}
+
+impl UnitFault {
+    /// Whether the server cannot be started, and no apply changes that.
+    pub fn blocks_start(&self) -> bool {
+        match self {
+            UnitFault::Unreadable { .. } | UnitFault::NotLoaded { .. } => true,
+            UnitFault::Masked
+            | UnitFault::Missing
+            | UnitFault::Edited { .. }
+            | UnitFault::Mode { .. }
+            | UnitFault::OtherOwner { .. }
+            | UnitFault::Stale
+            | UnitFault::Replaced { .. }
+            | UnitFault::Foreign { .. }
+            | UnitFault::Enabled => false,
+        }
+    }
 }
 
 /// Why the store's identity file has to be written.
@@ -344,6 +413,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Difference> {
         differences.extend(disk::ballast(desired, &observed.disk));
     }
     differences.extend(process::binary(desired, &observed.binary));
+    differences.extend(unit::unit(desired, &observed.unit));
     let is_blocked = differences.iter().any(Difference::blocks_start);
     differences.extend(files::rendition(desired, &observed.process, is_blocked));
     differences.extend(files::files(desired, &observed.files));
@@ -360,6 +430,7 @@ impl Difference {
         match self {
             Difference::StoreDanger(_) => true,
             Difference::BinaryForeign { unusable, .. } => *unusable,
+            Difference::Unit(fault) => fault.blocks_start(),
             Difference::RenditionMissing
             | Difference::RenditionOutdated { .. }
             | Difference::ChangeBlocked { .. }

@@ -8,8 +8,8 @@ use crate::diff::Difference;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drift {
-    /// What differs: `configuration`, `certificate`, `key`, `store`, `binary`, `process`, `claims`, `running`,
-    /// `firewall`.
+    /// What differs: `configuration`, `certificate`, `key`, `store`, `binary`, `unit`, `process`, `claims`,
+    /// `running`, `firewall`.
     pub item: String,
     /// The setting, file or account within it, like `max_payload` or `server.pem`; absent when the item is one thing.
     pub setting: Option<String>,

@@ -53,6 +53,14 @@ pub const SERVER: &str = "server";
 pub const RESOLVER: &str = "server/resolver";
 /// Process id of the running nats-server, written by itself.
 pub const PID_FILE: &str = "server/nats-server.pid";
+/// Which start of the unit of nats-server was from which files, written by the agent so that a restarted agent knows.
+pub const UNIT_FILE: &str = "unit.json";
+/// The applier's drop-in of nats-server's unit, below the directory of an administrator's units.
+pub const DROP_IN_PATH: &str = "nats-server.service.d/50-nats-agent.conf";
+/// What the trial unit is asked, beside [`SHADOW`]: its user reads it and does not write it.
+pub const SHADOW_REQUEST: &str = "shadow-request.json";
+/// What the trial unit answers.
+pub const SHADOW_ANSWER: &str = "shadow/answer.json";
 /// nats-server's log.
 pub const LOG_FILE: &str = "server/nats-server.log";
 /// Standard output and error of a nats-server that is the agent's child; its log proper is [`LOG_FILE`].

@@ -39,6 +39,7 @@ pub mod observed;
 pub mod plan;
 pub mod preflight;
 pub mod report;
+pub mod unit;
 
 pub use chain::chain;
 pub use desired::Desired;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::desired::Owner;
 use crate::document::StoreIdentity;
 use crate::firewall::foreign::ForeignDrop;
 use crate::firewall::{FirewallRules, TableDifference};
@@ -31,6 +32,43 @@ pub struct Observed {
     pub claims: ClaimsObserved,
     /// The firewall.
     pub firewall: FirewallObserved,
+    /// The unit that the server runs in.
+    pub unit: UnitObserved,
+}
+
+/// The unit of nats-server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum UnitObserved {
+    /// The server is the agent's child and no unit.
+    None,
+    /// It could not be looked at.
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// Looked at.
+    Present(UnitSeen),
+}
+
+/// What was seen of the unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitSeen {
+    /// systemd's word for whether it could read it: `loaded`, `masked`, `not-found`, `bad-setting`, `error`.
+    pub load: String,
+    /// The unit's own file; empty where there is none.
+    pub fragment: String,
+    /// systemd's word for whether it starts at boot: `static`, `enabled`, `masked`.
+    pub file_state: String,
+    /// The agent's drop-in, with its text.
+    pub drop_in: FileObserved,
+    /// Who owns the drop-in; absent where it is missing, and where the agent is not root.
+    pub owner: Option<Owner>,
+    /// Drop-ins of others.
+    pub others: Vec<String>,
+    /// Whether files changed after systemd read them.
+    pub is_stale: bool,
 }
 
 /// One managed file.
@@ -251,7 +289,7 @@ pub enum ProcessObserved {
         pid: u32,
         /// Seconds since 1970 when it was started.
         started_at: i64,
-        /// SHA-256 of the binary it was started from.
+        /// SHA-256 of the binary it was started from; `unknown` where somebody else started it and files changed since.
         binary_sha256: String,
     },
 }

@@ -39,6 +39,8 @@ pub enum Step {
     InstallBinary,
     /// Make the store directory, its mode and its identity file.
     PrepareStore,
+    /// Write the drop-in of the server's unit, take a mask off, and have systemd read both.
+    WriteUnit,
     /// Stop the server in order.
     Stop,
     /// Write a rendition from [`rendition_config`] and switch to it.
@@ -113,6 +115,7 @@ impl std::fmt::Display for Step {
         match self {
             Step::InstallBinary => f.write_str("install nats-server"),
             Step::PrepareStore => f.write_str("prepare the store directory"),
+            Step::WriteUnit => f.write_str("write the unit of nats-server"),
             Step::Stop => f.write_str("stop nats-server"),
             Step::WriteRendition { part: Part::Reloadable } => {
                 f.write_str("write the part of the configuration that a reload brings")
@@ -166,6 +169,9 @@ pub fn plan(
         )
     }) {
         steps.push(Step::PrepareStore);
+    }
+    if has(|one| matches!(one, Difference::Unit(_))) {
+        steps.push(Step::WriteUnit);
     }
     let is_blocked = differences.iter().any(Difference::blocks_start);
     let running_config = running_config.filter(|config| is_believable(config, &observed.running));

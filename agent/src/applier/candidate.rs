@@ -3,6 +3,7 @@
 use host_state::audit::What;
 use host_state::document::BinarySource;
 use host_state::plan::{Part, Plan, Step, rendition_config};
+use host_state::unit::{DropIn, is_writable_path};
 use host_state::{layout, plan};
 use nats_config::ServerConfig;
 use time::OffsetDateTime;
@@ -91,6 +92,15 @@ impl Host {
         goal: Goal,
         events: &Events,
     ) -> Result<Prepared, String> {
+        if let Some(DropIn { binary, store, .. }) = &sight.desired.unit
+            && let Some(path) =
+                [Some(binary), store.as_ref()].into_iter().flatten().find(|path| !is_writable_path(path))
+        {
+            return Err(format!(
+                "`{}` cannot stand in a unit file: a path there is absolute and has no control characters",
+                path.escape_debug()
+            ));
+        }
         let (leaf, is_new_leaf) =
             self.leaf_for(target, goal, now()).map_err(|error| host_state::chain(&error))?;
         let steps = self.plan(sight).steps;
@@ -190,7 +200,8 @@ impl Host {
         let files = self.files(config, leaf);
         let binary = self.binaries.path(&target.cluster.server);
         let climb = |directory| async move {
-            ladder::climb(&self.effects, self.state_dir(), &binary, config, directory).await
+            ladder::climb(&self.effects, self.state_dir(), &binary, config, directory, self.trial.as_deref())
+                .await
         };
         let number = match self.find_intact(&files, target).map_err(|error| text(&error))? {
             Some(number) => {

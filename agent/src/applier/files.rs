@@ -483,6 +483,30 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileErro
     Ok(Some(bytes))
 }
 
+/// As [`read_bounded`], of a file in a directory that another user may change: no link is followed, and what is no file is
+/// not waited for.
+///
+/// # Errors
+/// [`FileError::Read`], naming the path.
+pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let read = |source| FileError::Read { path: path.to_owned(), source };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(read(errno.into())),
+    };
+    if !file.metadata().map_err(read)?.is_file() {
+        return Err(read(io::Error::other("it is no file")));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > limit {
+        return Err(read(io::Error::other(format!("more than {limit} bytes"))));
+    }
+    Ok(Some(bytes))
+}
+
 /// Permission bits of a file.
 ///
 /// # Errors
@@ -590,6 +614,13 @@ mod tests {
         write(&served.join("a.jwt")).unwrap();
         assert_eq!(std::fs::read(served.join("a.jwt")).unwrap(), b"jwt");
         assert_eq!(std::fs::read(&elsewhere).unwrap(), b"theirs");
+        let read = |name: &str| read_untrusted(&served.join(name), 8);
+        assert_eq!(read("a.jwt").unwrap().unwrap(), b"jwt");
+        assert_eq!(read("b.jwt").unwrap(), None);
+        std::os::unix::fs::symlink(&elsewhere, served.join("link")).unwrap();
+        rustix::fs::mkfifoat(CWD, served.join("pipe"), Mode::from_raw_mode(0o600)).unwrap();
+        read("link").unwrap_err();
+        read("pipe").unwrap_err();
         std::os::unix::fs::symlink(directory.path(), served.join("resolver")).unwrap();
         write(&served.join("resolver/b.jwt")).unwrap_err();
         assert!(!directory.path().join("b.jwt").exists());

@@ -11,6 +11,7 @@ use host_state::Finding;
 use host_state::desired::{LocalFacts, Owner};
 use host_state::firewall::{FirewallRules, Reach};
 use host_state::lease::{LeaseAnswer, Wish};
+use host_state::unit::DropIn;
 use identity::{HostKeys, HostSecret, Trust};
 use nats_config::ServerConfig;
 use time::OffsetDateTime;
@@ -30,10 +31,13 @@ use crate::parts::effects::Effects;
 use crate::parts::firewall::Firewall;
 use crate::parts::nats::binary::Binaries;
 use crate::parts::nats::process::ServerProcess;
+use crate::parts::nats::unit::Service;
+use crate::parts::systemd::Machine;
 use crate::parts::tls::Leaf;
 use crate::roles::{
     AgentSettings, ApiIdentity, ClaimState, LocalServer, Place, PrivateKeyPem, ServerView, ServiceUser,
 };
+use crate::shadow::unit::TrialUnit;
 
 /// One host, as the applier works on it.
 pub(super) struct Host {
@@ -58,6 +62,12 @@ pub(super) struct Host {
     pub(super) pulse: Arc<Pulse>,
     /// Whether the start came to its end.
     pub(super) is_up: AtomicBool,
+    /// The unit of nats-server; absent where it is the agent's child.
+    pub(super) service: Option<Service>,
+    /// The unit that tries candidates; absent where the agent tries them.
+    pub(super) trial: Option<Arc<TrialUnit>>,
+    /// Whether a server that was running already has been looked for.
+    pub(super) adopted: watch::Sender<bool>,
     server: Mutex<Option<ServerProcess>>,
     /// What the running server was last started or reloaded with; `None` when that is unknown.
     running_config: Mutex<Option<ServerConfig>>,
@@ -79,15 +89,28 @@ pub(super) struct Parts {
     pub(super) ledger: Ledger,
     pub(super) renditions: Renditions,
     pub(super) lock: std::fs::File,
+    pub(super) machine: Option<Machine>,
 }
 
 impl Host {
     pub(super) fn new(parts: Parts) -> Host {
-        let Parts { settings, effects, audit, view, secret, ledger, renditions, lock } = parts;
+        let Parts { settings, effects, audit, view, secret, ledger, renditions, lock, machine } = parts;
+        let state_dir = settings.state_dir.clone();
+        let trial = machine.as_ref().map(|machine| {
+            let systemd = Arc::clone(&machine.systemd);
+            Arc::new(TrialUnit::new(systemd, state_dir.clone(), effects.clone()))
+        });
+        let has_firewall = match &machine {
+            Some(machine) => machine.has_firewall,
+            None => matches!(settings.place, Place::Host(_)),
+        };
+        let service = machine.map(|Machine { systemd, unit_dir, has_firewall: _ }| {
+            Service::new(systemd, state_dir, unit_dir, effects.clone())
+        });
         let binaries =
             Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone())
-                .with_directory_mode(settings.place.directory_mode());
-        let has_firewall = matches!(settings.place, Place::Host(_));
+                .with_directory_mode(settings.place.directory_mode())
+                .with_trial(trial.clone());
         let firewall = has_firewall.then(|| Firewall::open(effects.clone(), &settings.state_dir));
         Host {
             keys: secret.keys(),
@@ -99,6 +122,9 @@ impl Host {
             alone: Arc::default(),
             pulse: Pulse::new(),
             is_up: AtomicBool::new(false),
+            adopted: watch::Sender::new(service.is_none()),
+            service,
+            trial,
             server: Mutex::new(None),
             running_config: Mutex::new(None),
             notes: Mutex::new(BTreeSet::new()),
@@ -196,6 +222,7 @@ impl Host {
             lineage: meta_lineage.clone(),
             formed: *formed,
             store_id: store_id.clone(),
+            unit: self.service.as_ref().map(|_| self.drop_in(target)),
             owner: self.settings.place.service_user().map(|ServiceUser { uid, gid }| Owner { uid, gid }),
             agent_port: self.firewall.as_ref().map(|_| self.settings.listen.port()),
         }
@@ -206,6 +233,12 @@ impl Host {
         self.firewall.as_ref()?;
         let agent_port = self.settings.listen.port();
         Some(Reach { cluster: &target.cluster, gateway: target.gateway.as_ref(), agent_port }.rules())
+    }
+
+    /// What the unit's drop-in says for `target`.
+    pub(super) fn drop_in(&self, target: &Target) -> DropIn {
+        let binary = self.binaries.path(&target.cluster.server);
+        DropIn::new(&target.desired_config(), &target.cluster.store, &binary)
     }
 
     /// Not-after of a rendition's leaf in the form of `/varz`; `None` when the file was changed.

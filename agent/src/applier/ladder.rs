@@ -9,6 +9,7 @@ use nats_config::{Problem, ServerConfig, render};
 
 use crate::parts::effects::Effects;
 use crate::parts::nats::check::{self, CheckError};
+use crate::shadow::unit::{TrialError, TrialUnit};
 use crate::shadow::{self, ShadowError};
 
 /// Why a candidate was refused. Nothing was switched.
@@ -23,6 +24,9 @@ pub(super) enum LadderError {
     /// The server's parser.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// The unit that tries both.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
     /// The server's start.
     #[error(transparent)]
     Shadow(#[from] ShadowError),
@@ -36,7 +40,8 @@ pub(super) fn check_rules(config: &ServerConfig) -> Result<(), LadderError> {
     config.validate().map_err(|problems| LadderError::Rules { problems })
 }
 
-/// Sends the rendition in `directory`, made from `config`, up the ladder with the server `binary`.
+/// Sends the rendition in `directory`, made from `config`, up the ladder with the server `binary`: here, or in the unit
+/// `trial`.
 ///
 /// Changes nothing that lasts. May be repeated.
 ///
@@ -48,9 +53,13 @@ pub(super) async fn climb(
     binary: &Path,
     config: &ServerConfig,
     directory: &Path,
+    trial: Option<&TrialUnit>,
 ) -> Result<(), LadderError> {
     check_rules(config)?;
     let digest = render(config).digest;
+    if let Some(trial) = trial {
+        return Ok(trial.attempt(binary, directory, &digest).await?);
+    }
     check::check(effects, binary, directory, &state_dir.join(layout::TRIAL), &digest).await?;
     let scratch: PathBuf = state_dir.join(layout::SHADOW);
     Ok(shadow::boot(effects, binary, config, directory, &scratch).await?)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use host_state::desired::Desired;
 use host_state::layout;
-use host_state::observed::{ClaimsObserved, FileObserved, ProcessObserved, RunningObserved};
+use host_state::observed::{ClaimsObserved, FileObserved, ProcessObserved, RunningObserved, UnitObserved};
 use host_state::{Difference, Observed, diff};
 
 use super::files;
@@ -15,6 +15,7 @@ use super::ledger::HostFacts;
 use super::rendition::sha256;
 use super::target::Target;
 use crate::parts::nats::process::ServerProcess;
+use crate::parts::nats::unit::{Found, Run};
 use crate::parts::preflight::tree::Tree;
 use crate::parts::{claims, preflight, store};
 
@@ -38,7 +39,8 @@ impl Host {
     }
 
     async fn observe(&self, target: &Target, desired: &Desired) -> Observed {
-        let process = process(self.server());
+        let (unit, found) = self.unit().await;
+        let process = process(self.server(), found);
         let is_running = matches!(process, ProcessObserved::Running { .. });
         Observed {
             files: self.files_observed(desired),
@@ -49,6 +51,18 @@ impl Host {
             claims: self.claims_observed(target, is_running).await,
             firewall: self.firewall_observed(desired).await,
             process,
+            unit,
+        }
+    }
+
+    /// The unit and what it is doing; nothing where the server is the agent's child.
+    pub(super) async fn unit(&self) -> (UnitObserved, Option<Found>) {
+        let Some(service) = &self.service else { return (UnitObserved::None, None) };
+        // Before that a server that runs would be taken for a stopped one.
+        let _ = self.adopted.subscribe().wait_for(|is_done| *is_done).await;
+        match service.observe().await {
+            Ok((unit, found)) => (unit, Some(found)),
+            Err(error) => (UnitObserved::Unreadable { reason: host_state::chain(&error) }, None),
         }
     }
 
@@ -76,23 +90,29 @@ impl Host {
         if !is_running {
             return ClaimsObserved::Stopped;
         }
-        claims::observe(self.view.as_ref(), &self.local_server(target)).await
+        let seen = claims::observe(self.view.as_ref(), &self.local_server(target)).await;
+        match &self.service {
+            None => seen,
+            Some(_) => claims::from_files(self.state_dir(), seen),
+        }
     }
 }
 
-/// The process as `host_state` compares it.
-pub(super) fn process(server: Option<ServerProcess>) -> ProcessObserved {
-    let Some(server) = server else { return ProcessObserved::Stopped { last_exit: None } };
-    match server.last_exit() {
-        Some(exit) => ProcessObserved::Stopped { last_exit: Some(exit) },
-        None => {
-            let facts = server.facts();
-            ProcessObserved::Running {
-                pid: facts.pid,
-                started_at: facts.started_at,
-                binary_sha256: facts.binary_sha256.clone(),
-            }
+/// The process as `host_state` compares it. Where there is a unit, systemd's word counts.
+pub(super) fn process(server: Option<ServerProcess>, found: Option<Found>) -> ProcessObserved {
+    let running = |run: &Run| {
+        let Run { pid, started_at, binary_sha256 } = run.clone();
+        ProcessObserved::Running { pid, started_at, binary_sha256 }
+    };
+    let exit = server.as_ref().and_then(ServerProcess::last_exit);
+    match (found, server) {
+        (Some(Found::Running(run)), _) => running(&run),
+        (Some(Found::Coming), _) => {
+            ProcessObserved::Stopped { last_exit: Some("systemd is about to start it".to_owned()) }
         }
+        (Some(Found::Stopped { last_exit }), _) => ProcessObserved::Stopped { last_exit: last_exit.or(exit) },
+        (None, Some(server)) if exit.is_none() => running(server.run()),
+        (None, Some(_) | None) => ProcessObserved::Stopped { last_exit: exit },
     }
 }
 

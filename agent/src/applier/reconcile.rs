@@ -23,6 +23,8 @@ use super::host::{Host, now};
 use super::ledger::{Contents, HostFacts, Kept};
 use super::pulse::Work;
 use super::target::{Target, Which};
+use crate::parts::nats::process::ServerProcess;
+use crate::parts::nats::unit::Found;
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::{Leaf, LeafError};
 use crate::roles::{ClaimState, OpenDoor};
@@ -47,8 +49,18 @@ struct Clock {
     in_mesh: Option<u32>,
 }
 
+/// What a look at the unit of nats-server came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Followed {
+    /// What runs is known.
+    Settled,
+    /// systemd is about to start it, or cannot be asked.
+    Coming,
+}
+
 /// Runs until it is dropped. `started` is the work lock, held since before anybody could ask for a change.
 pub(super) async fn run(host: Arc<Host>, started: Work) {
+    host.follow_unit().await;
     let acting = host.audit.acting_by_itself(Occasion::Start);
     host.end_left_trial().await;
     if host.recover().await {
@@ -89,10 +101,13 @@ impl Host {
         if !matches!(*self.claim.borrow(), ClaimState::Claimed(_)) {
             return;
         }
-        if self.server().is_some_and(|server| !server.is_running()) && Instant::now() >= clock.start {
+        // What systemd starts again by itself is left to it.
+        let is_left = self.follow_unit().await == Followed::Coming;
+        let has_ended = !is_left && self.server().is_some_and(|server| !server.is_running());
+        if has_ended && Instant::now() >= clock.start {
             self.server_ended(clock).await;
         }
-        let runs = self.running_server().map(|server| server.facts().pid);
+        let runs = self.running_server().map(|server| server.run().pid);
         if clock.in_mesh != runs {
             clock.in_mesh = runs;
             self.stand_in_mesh().await;
@@ -106,8 +121,42 @@ impl Host {
         }
     }
 
+    /// Finds the run of the unit that this applier does not know: one that an earlier applier started, or that systemd
+    /// started again after the server ended by itself. It is taken as it is, never restarted for being another.
+    pub(super) async fn follow_unit(&self) -> Followed {
+        let Some(service) = &self.service else { return Followed::Settled };
+        if self.running_server().is_some() {
+            return Followed::Settled;
+        }
+        // A host without a server asks for no more than that.
+        let found = match service.main_pid().await {
+            Ok(None) if self.server().is_none() => Ok(Found::Stopped { last_exit: None }),
+            Ok(_) => service.find().await,
+            Err(error) => Err(error),
+        };
+        self.adopted.send_replace(true);
+        match found {
+            Ok(Found::Running(run)) => {
+                tracing::info!(pid = run.pid, "nats-server runs");
+                self.set_server(Some(ServerProcess::of_unit(service.clone(), run)));
+                self.set_running_config(None);
+                Followed::Settled
+            }
+            Ok(Found::Coming) => Followed::Coming,
+            Ok(Found::Stopped { .. }) => Followed::Settled,
+            Err(error) => {
+                tracing::warn!(error = host_state::chain(&error), "whether nats-server runs is not known");
+                Followed::Coming
+            }
+        }
+    }
+
     /// Ends a trial that a crash left behind; one that stays is tried again by the next sweep or apply.
     pub(super) async fn end_left_trial(&self) {
+        if self.trial.is_some() {
+            // The unit ends with everything in it.
+            return;
+        }
         let scratch = self.state_dir().join(layout::SHADOW);
         if let Err(error) = shadow::end_left_over(&self.effects, &scratch).await {
             tracing::warn!(%error, "a trial that a crash left behind goes on");

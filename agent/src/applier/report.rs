@@ -47,7 +47,8 @@ impl Host {
         findings.extend(told);
         findings.sort();
         findings.dedup();
-        let process = process(self.server());
+        let (_, found) = self.unit().await;
+        let process = process(self.server(), found);
         Report {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             claim: self.claim_status(),

@@ -227,6 +227,7 @@ impl Host {
             Action::Step(step) => match step {
                 Step::PrepareStore => self.prepare_store(target, &mut contents.facts),
                 Step::RestoreFile { file: _ } => self.undo_edits(leaf).map(|_| ()),
+                Step::WriteUnit => self.write_unit(target).await,
                 Step::Stop => {
                     progress.server_touched = true;
                     self.stop_server(target).await

@@ -76,6 +76,9 @@ impl Host {
                 }
             }
         }
+        if let Some(before) = before {
+            self.write_unit(before).await.map_err(fail("write the unit of the confirmed configuration"))?;
+        }
         let ended = intent::remove(&self.effects, &self.state_dir().join(layout::INTENT_FILE));
         ended.map_err(|error| Failed { step: "end the change".to_owned(), reason: host_state::chain(&error) })
     }
@@ -139,7 +142,7 @@ impl Host {
         let wanted = self.binaries.observe(&target.cluster.server).await;
         let running = self.running_server();
         match (wanted, running) {
-            (BinaryObserved::Present { sha256, .. }, Some(server)) => server.facts().binary_sha256 == sha256,
+            (BinaryObserved::Present { sha256, .. }, Some(server)) => server.run().binary_sha256 == sha256,
             _ => false,
         }
     }
@@ -222,6 +225,9 @@ impl Host {
     /// Files first, then a server that lives on with another configuration is brought back or stopped.
     async fn recover_back(&self, contents: &mut Contents) -> Result<(), String> {
         let number = self.switch_back(&mut contents.facts)?;
+        if let Ok(Some(before)) = Target::of(contents, super::target::Which::Confirmed) {
+            self.write_unit(&before).await?;
+        }
         if self.running_server().is_none() {
             return Ok(());
         }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use host_state::audit::{Ended, What};
 use host_state::desired::Run;
 use host_state::document::{ClaimsSection, Profile};
 use host_state::observed::{ClaimsObserved, StoreMark, StoreObserved};
 use host_state::plan::Step;
+use host_state::unit::{STOP_BASE, STOP_PER_ASSET};
 use host_state::{Finding, layout};
 use identity::{Jwt, Trust, decode_account};
 use nats_config::ServerConfig;
@@ -22,18 +22,12 @@ use super::rendition::RenditionError;
 use super::roll::blocked;
 use super::target::Target;
 use crate::parts::claims;
-use crate::parts::effects::Effect;
-use crate::parts::nats::{log, process};
+use crate::parts::nats::log;
+use crate::parts::nats::process::{self, ServerProcess};
 use crate::parts::preflight::{self, tree::Tree};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::Leaf;
 use crate::roles::LocalServer;
-
-/// How long a server without assets may take to stop.
-const STOP_BASE: Duration = Duration::from_secs(30);
-/// What each stream and consumer adds, twice what was measured.
-/// Source: nats-server 2.15.1, tried: about 9 ms for each asset.
-const STOP_PER_ASSET: Duration = Duration::from_millis(20);
 
 /// How many accounts one record of the audit log names.
 const ACCOUNTS_A_RECORD: usize = 100;
@@ -150,14 +144,30 @@ impl Host {
         let current = self.renditions.current().map_err(|error| host_state::chain(&error))?;
         let config = self.current_config(current.ok_or("there is no rendition to start on")?)?;
         let logs = self.log_lengths();
-        let binary = self.binaries.path(&target.cluster.server);
-        let started = process::start(&self.effects, &binary, self.state_dir());
-        let server = started.map_err(|error| host_state::chain(&error))?;
+        let server = self.start_process(target).await?;
         self.set_server(Some(server.clone()));
         self.set_running_config(Some(config.clone()));
         let expected = Expected { config, leaf: leaf.fingerprint() };
         let passed = gate::pass(self.view.as_ref(), &server, &expected, gate::START_DEADLINE).await;
         passed.map_err(|error| self.with_complaint(&error, logs))
+    }
+
+    async fn start_process(&self, target: &Target) -> Result<ServerProcess, String> {
+        let Some(service) = &self.service else {
+            let binary = self.binaries.path(&target.cluster.server);
+            let started = process::start(&self.effects, &binary, self.state_dir());
+            return started.map_err(|error| host_state::chain(&error));
+        };
+        let started = service.start(&self.drop_in(target), store::assets(&target.cluster.store)).await;
+        let run = started.map_err(|error| host_state::chain(&error))?;
+        Ok(ServerProcess::of_unit(service.clone(), run))
+    }
+
+    /// Makes the unit say what `target` says. Does nothing where the server is the agent's child.
+    pub(super) async fn write_unit(&self, target: &Target) -> Result<(), String> {
+        let Some(service) = &self.service else { return Ok(()) };
+        let written = service.write(&self.drop_in(target), store::assets(&target.cluster.store)).await;
+        written.map_err(|error| host_state::chain(&error))
     }
 
     /// Stops the server in order; one that does not run is a success.
@@ -171,6 +181,11 @@ impl Host {
         let assets = target.map_or(0, |target| store::assets(&target.cluster.store));
         let assets = u32::try_from(assets).unwrap_or(u32::MAX);
         let deadline = STOP_BASE.saturating_add(STOP_PER_ASSET.saturating_mul(assets));
+        if let Some(target) = target
+            && let Err(reason) = self.write_unit(target).await
+        {
+            tracing::warn!(reason, "nats-server stops within the time that its unit had before");
+        }
         let stopped = server.stop(&self.effects, deadline).await;
         let exit = stopped.map_err(|error| format!("nats-server could not be stopped: {error}"))?;
         tracing::info!(exit, "nats-server is stopped");
@@ -187,7 +202,7 @@ impl Host {
         let current = self.renditions.current().map_err(|error| host_state::chain(&error))?;
         let config = self.current_config(current.ok_or("there is no rendition to reload")?)?;
         let logs = self.log_lengths();
-        let signalled = server.signal(&self.effects, Effect::ReloadServer, rustix::process::Signal::HUP);
+        let signalled = server.reload(&self.effects).await;
         signalled.map_err(|error| format!("nats-server could not be signalled: {error}"))?;
         let expected = Expected { config: config.clone(), leaf: leaf.fingerprint() };
         let passed = gate::pass(self.view.as_ref(), &server, &expected, gate::RELOAD_DEADLINE).await;

@@ -13,7 +13,10 @@ pub(super) fn prepare(path: &Path) -> Result<()> {
     let shown = path.display();
     let meta =
         std::fs::metadata(path).with_context(|| format!("cannot look at the state directory `{shown}`"))?;
-    if meta.permissions().mode() & 0o077 != 0 {
+    let mode = meta.permissions().mode();
+    // As the package makes it, for a nats-server of its own user.
+    let is_shared = mode & 0o7777 == layout::SHARED_DIRECTORY_MODE;
+    if mode & 0o077 != 0 && !is_shared {
         let private = std::fs::Permissions::from_mode(layout::DIRECTORY_MODE);
         std::fs::set_permissions(path, private)
             .with_context(|| format!("cannot make the state directory `{shown}` private"))?;
@@ -57,7 +60,10 @@ mod tests {
         check(&path).unwrap();
         assert_eq!(mode(), 0o2750, "only checked");
         prepare(&path).unwrap();
-        assert_eq!(mode() & 0o777, 0o700);
+        assert_eq!(mode(), 0o700);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o2750)).unwrap();
+        prepare(&path).unwrap();
+        assert_eq!(mode(), 0o2750);
     }
 
     #[test]

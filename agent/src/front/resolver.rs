@@ -19,16 +19,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use futures_util::StreamExt;
 use host_state::layout;
 use host_state::observed::{ClaimObserved, ClaimsObserved};
 use identity::AccountPublicKey;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 use crate::front::login::{LoginError, SystemLogin};
+use crate::parts::claims::described;
 use crate::roles::LocalServer;
 
 /// Every server has one.
@@ -251,8 +250,10 @@ async fn read_claim(
         Ok::<_, std::io::Error>(text)
     };
     match read.await {
-        Ok(text) => Ok(Some(observed(&text))),
+        Ok(text) => Ok(Some(described(&text))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // On a host the server makes its files for its own user alone; the applier reads them.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Some(described(&[]))),
         Err(source) => Err(ResolverError::File { path, source }),
     }
 }
@@ -260,24 +261,9 @@ async fn read_claim(
 /// Both things that a server may say of its accounts, for `crate::fuzz`.
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let _ = observed(bytes);
+    let _ = described(bytes);
     if let Ok(answer) = serde_json::from_slice::<Answer>(bytes) {
         let _ = serde_json::from_value::<Vec<AccountPublicKey>>(answer.data);
-    }
-}
-
-/// Hash and `iat` of a JWT; nothing is verified, as what the server has may be anything.
-fn observed(text: &[u8]) -> ClaimObserved {
-    #[derive(Deserialize)]
-    struct Claims {
-        iat: i64,
-    }
-    let payload = text.split(|byte| *byte == b'.').nth(1);
-    let json = payload.and_then(|payload| BASE64URL_NOPAD.decode(payload).ok());
-    let claims = json.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
-    ClaimObserved {
-        sha256: HEXLOWER.encode(&Sha256::digest(text)),
-        issued_at: claims.map(|claims| claims.iat),
     }
 }
 
@@ -290,16 +276,16 @@ mod tests {
     #[test]
     fn a_jwt_shows_its_hash_and_time() {
         // {"iat":1704067200}
-        let seen = observed(b"eyJ9.eyJpYXQiOjE3MDQwNjcyMDB9.c2ln");
+        let seen = described(b"eyJ9.eyJpYXQiOjE3MDQwNjcyMDB9.c2ln");
         assert_eq!(seen.issued_at, Some(1_704_067_200));
         assert_eq!(seen.sha256.len(), 64);
-        assert_eq!(observed(b"garbage").issued_at, None);
+        assert_eq!(described(b"garbage").issued_at, None);
     }
 
     proptest! {
         #[test]
         fn no_file_makes_it_panic(text in proptest::collection::vec(any::<u8>(), 0..256)) {
-            prop_assert_eq!(observed(&text).sha256.len(), 64);
+            prop_assert_eq!(described(&text).sha256.len(), 64);
         }
     }
 

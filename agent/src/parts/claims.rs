@@ -6,14 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use host_state::layout;
-use host_state::observed::ClaimsObserved;
+use host_state::observed::{ClaimObserved, ClaimsObserved};
 use identity::AccountPublicKey;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::{AgentSettings, LocalServer, ServerView};
+
+/// Largest account JWT that is read.
+const JWT_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Why an account's JWT did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +47,46 @@ pub enum PushError {
 /// Asks the resolver for every account.
 pub async fn observe(view: &dyn ServerView, server: &LocalServer) -> ClaimsObserved {
     view.resolver(server).await
+}
+
+/// Hash and `iat` of a JWT; nothing is verified, as what the server has may be anything.
+#[must_use]
+pub fn described(text: &[u8]) -> ClaimObserved {
+    #[derive(Deserialize)]
+    struct Claims {
+        iat: i64,
+    }
+    let payload = text.split(|byte| *byte == b'.').nth(1);
+    let json = payload.and_then(|payload| BASE64URL_NOPAD.decode(payload).ok());
+    let claims = json.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
+    ClaimObserved {
+        sha256: HEXLOWER.encode(&Sha256::digest(text)),
+        issued_at: claims.map(|claims| claims.iat),
+    }
+}
+
+/// The same accounts, as their files in the resolver's directory say: what the front cannot read where nats-server is a user
+/// of its own.
+/// Source: nats-server 2.15.1 server/dirstore.go, tried: files have mode 0600.
+#[must_use]
+pub fn from_files(state_dir: &Path, seen: ClaimsObserved) -> ClaimsObserved {
+    let ClaimsObserved::Answered(accounts) = seen else { return seen };
+    let mut read = BTreeMap::new();
+    for (account, _) in accounts {
+        if account.parse::<AccountPublicKey>().is_err() {
+            return ClaimsObserved::Silent { reason: "the server named an account that is none".to_owned() };
+        }
+        let path = state_dir.join(layout::RESOLVER).join(format!("{account}.jwt"));
+        match files::read_untrusted(&path, JWT_LIMIT) {
+            Ok(Some(text)) => {
+                read.insert(account, described(&text));
+            }
+            // It went between the list and now.
+            Ok(None) => {}
+            Err(error) => return ClaimsObserved::Silent { reason: host_state::chain(&error) },
+        }
+    }
+    ClaimsObserved::Answered(read)
 }
 
 /// The newest JWT that any server of the system has for each account, of those that `is_ours` approves; an account that
@@ -120,5 +167,14 @@ mod tests {
         assert_eq!(std::fs::read(path).unwrap(), b"a.b.c");
         assert!(put_back(&Effects::default(), &settings, "../../ledger/claims", "a.b.c").is_err());
         assert!(!state.path().join("ledger").exists());
+
+        let seen = |account: &str| {
+            let nothing = ClaimObserved { sha256: String::new(), issued_at: None };
+            let answered = ClaimsObserved::Answered(BTreeMap::from([(account.to_owned(), nothing)]));
+            from_files(state.path(), answered)
+        };
+        let ClaimsObserved::Answered(found) = seen(ACCOUNT) else { panic!("it can be read") };
+        assert_eq!(found[ACCOUNT], described(b"a.b.c"));
+        assert!(matches!(seen("../../claim"), ClaimsObserved::Silent { .. }));
     }
 }

@@ -106,6 +106,16 @@ effects! {
     WriteTrial: NewFile = "write-trial",
     /// The file that takes the output of a server is made where it is missing.
     OpenOutput: Entry = "open-output",
+    /// The drop-in of nats-server's unit.
+    WriteUnit: File = "write-unit",
+    /// systemd reads all unit files again.
+    ReloadUnits: Act = "reload-units",
+    /// The mask of nats-server's unit is taken off.
+    UnmaskUnit: Act = "unmask-unit",
+    /// What the trial unit is asked.
+    WriteTrialRequest: File = "write-trial-request",
+    /// The trial unit runs.
+    RunTrial: Act = "run-trial",
     /// nats-server starts.
     StartServer: Act = "start-server",
     /// The record by which a restarted agent finds its nats-server again.
@@ -147,6 +157,11 @@ pub const OF_HOSTS: &[Effect] = &[
     Effect::SetMode,
     Effect::SetStoreOwner,
     Effect::MakeBallast,
+    Effect::WriteUnit,
+    Effect::ReloadUnits,
+    Effect::UnmaskUnit,
+    Effect::WriteTrialRequest,
+    Effect::RunTrial,
     Effect::WriteProbe,
     Effect::RemoveProbe,
     Effect::KeepProbe,
@@ -174,6 +189,8 @@ pub const UNAUDITED: &[Effect] = &[
     Effect::CheckConfiguration,
     Effect::BootShadow,
     Effect::EndTrial,
+    Effect::WriteTrialRequest,
+    Effect::RunTrial,
     Effect::WriteProbe,
     Effect::RemoveProbe,
     Effect::KeepProbe,

@@ -5,3 +5,4 @@ pub mod check;
 pub mod log;
 pub mod proc_files;
 pub mod process;
+pub mod unit;

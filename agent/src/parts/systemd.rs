@@ -6,6 +6,7 @@
 pub mod bus;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -143,6 +144,17 @@ impl UnitState {
     pub fn is_coming(&self) -> bool {
         self.active == "activating"
     }
+}
+
+/// The service manager of a host, and where its administrator's units lie.
+#[derive(Clone)]
+pub struct Machine {
+    /// The service manager.
+    pub systemd: Arc<dyn Systemd>,
+    /// Directory of units.
+    pub unit_dir: PathBuf,
+    /// Whether the agent keeps the machine's firewall too.
+    pub has_firewall: bool,
 }
 
 /// The host's service manager.

@@ -16,10 +16,16 @@ use nats_agent::applier::{LocalApplier, OpenError, claim};
 use nats_agent::front::{Network, monitor};
 use nats_agent::parts::effects::Effects;
 use nats_agent::roles::{
-    AgentSettings, Applier, ApplierError, ApplyMode, ApplyOrder, ClaimState, LeaseAction, NewClaim,
+    AgentSettings, Applier, ApplierError, ApplyMode, ApplyOrder, ClaimState, LeaseAction, NewClaim, Place,
+    ServiceUser,
 };
 use nats_agent::testing::{Author, LEASE, VERSION, caller};
 use tokio::sync::mpsc;
+
+use self::systemd::FakeSystemd;
+
+#[path = "systemd.rs"]
+mod systemd;
 
 /// The pinned nats-server: the one that `cargo xtask tools` puts under the target folder.
 pub(crate) fn binary() -> PathBuf {
@@ -48,6 +54,7 @@ pub(crate) struct Rig {
     pub(crate) address: IpAddr,
     pub(crate) author: Author,
     pub(crate) applier: Arc<LocalApplier>,
+    systemd: Option<Arc<FakeSystemd>>,
 }
 
 impl Drop for Rig {
@@ -72,19 +79,27 @@ pub(crate) fn server_in(state_dir: &Path) -> Option<u32> {
 impl Rig {
     /// A claimed host with nothing staged.
     pub(crate) async fn claimed() -> Rig {
-        Rig::claimed_with(|_| Effects::default()).await
+        Rig::claimed_in(|_| Effects::default(), |_| None).await
     }
 
     /// The same, with the effects that `effects` makes for its state directory.
     pub(crate) async fn claimed_with(effects: impl FnOnce(&Path) -> Effects) -> Rig {
+        Rig::claimed_in(effects, |_| None).await
+    }
+
+    async fn claimed_in(
+        effects: impl FnOnce(&Path) -> Effects,
+        systemd: impl FnOnce(&Path) -> Option<Arc<FakeSystemd>>,
+    ) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let author = Author::new(address(), directory.path().join("store"));
         let address = author.address;
         let state = directory.path().join("state");
         std::fs::create_dir(&state).unwrap();
         claim::offer(&Effects::default(), &state, &author.enrollment()).unwrap();
-        let applier = open(&state, address, effects(&state)).await;
-        let rig = Rig { directory, state, address, author, applier };
+        let systemd = systemd(directory.path());
+        let applier = open(&state, address, effects(&state), systemd.as_ref()).await;
+        let rig = Rig { directory, state, address, author, applier, systemd };
         assert!(matches!(*rig.applier.claim_state().borrow(), ClaimState::Open(_)));
         rig.applier.bind(rig.claim(&rig.author.claim_id)).await.unwrap();
         rig
@@ -97,6 +112,21 @@ impl Rig {
         let (outcome, report) = rig.roll(vec![section]).await;
         assert_eq!(outcome, Outcome::Confirmed, "{report:#?}");
         rig
+    }
+
+    /// As [`Rig::running`], on a host whose service manager is scripted.
+    pub(crate) async fn running_on_host(edit: impl FnOnce(&mut ClusterSection)) -> Rig {
+        let systemd = |root: &Path| Some(FakeSystemd::new(root.join("state"), root.join("units")));
+        let mut rig = Rig::claimed_in(|_| Effects::default(), systemd).await;
+        let section = rig.cluster(edit);
+        let (outcome, report) = rig.roll(vec![section]).await;
+        assert_eq!(outcome, Outcome::Confirmed, "{report:#?}");
+        rig
+    }
+
+    /// The service manager of a host that has one.
+    pub(crate) fn systemd(&self) -> &Arc<FakeSystemd> {
+        self.systemd.as_ref().unwrap()
     }
 
     pub(crate) fn claim(&self, claim_id: &str) -> NewClaim {
@@ -116,10 +146,12 @@ impl Rig {
         let state = self.state.clone();
         // The old one has to go first: it holds the directory.
         let nobody = tempfile::tempdir().unwrap();
-        let old =
-            std::mem::replace(&mut self.applier, open(nobody.path(), self.address, Effects::default()).await);
+        let old = std::mem::replace(
+            &mut self.applier,
+            open(nobody.path(), self.address, Effects::default(), None).await,
+        );
         drop(old);
-        self.applier = open(&state, self.address, effects).await;
+        self.applier = open(&state, self.address, effects, self.systemd.as_ref()).await;
     }
 
     /// The next `cluster` section: a cluster of one, released, as `edit` changes it.
@@ -197,13 +229,27 @@ impl Rig {
 }
 
 /// Opens the applier; one that was just dropped may hold the directory a moment longer.
-async fn open(state: &Path, address: IpAddr, effects: Effects) -> Arc<LocalApplier> {
-    let settings =
+async fn open(
+    state: &Path,
+    address: IpAddr,
+    effects: Effects,
+    systemd: Option<&Arc<FakeSystemd>>,
+) -> Arc<LocalApplier> {
+    let mut settings =
         AgentSettings::of_process(state.to_owned(), SocketAddr::new(address, 8442), Some(binary()));
+    if systemd.is_some() {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        settings.place = Place::Host(ServiceUser { uid, gid });
+    }
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let view = Arc::new(Network::new(&settings));
-        match LocalApplier::open_with(settings.clone(), view, effects.clone()) {
+        match LocalApplier::open_on(
+            settings.clone(),
+            view,
+            effects.clone(),
+            systemd.map(FakeSystemd::machine),
+        ) {
             Ok(applier) => return applier,
             Err(OpenError::InUse { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(20)).await;

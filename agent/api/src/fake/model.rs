@@ -169,6 +169,7 @@ impl Model {
             store_id: self.lineage.is_some().then(|| STORE.to_owned()),
             owner: None,
             agent_port: None,
+            unit: None,
         };
         let gateway = body::<GatewaySection>(sections)?;
         let claims = body::<ClaimsSection>(sections)?;
@@ -220,6 +221,7 @@ impl Model {
                 version: desired.server.version.clone(),
                 sha256: sha256.clone(),
             },
+            unit: host_state::observed::UnitObserved::None,
             process: match &self.running {
                 Some(_) => ProcessObserved::Running { pid: 1, started_at: 0, binary_sha256: sha256 },
                 None => ProcessObserved::Stopped { last_exit: None },

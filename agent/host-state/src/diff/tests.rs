@@ -68,6 +68,28 @@ fn drift_names_setting_found_and_desired_and_findings_their_problem() {
             }),
             "[store] the data in `/data/jetstream` belongs to user 1001, nats-server runs as user 990",
         ),
+        (
+            Difference::Unit(UnitFault::Missing),
+            "unit `nats-server.service.d/50-nats-agent.conf` is missing, should be `the agent's drop-in`",
+        ),
+        (
+            Difference::Unit(UnitFault::Edited {
+                settings: vec![SettingDifference {
+                    setting: "LimitNOFILE".to_owned(),
+                    desired: Some("800000".to_owned()),
+                    found: Some("1024".to_owned()),
+                }],
+            }),
+            "unit `LimitNOFILE` is `1024`, should be `800000`",
+        ),
+        (
+            Difference::Unit(UnitFault::Masked),
+            "unit `nats-server.service` is `masked`, should be `not masked`",
+        ),
+        (
+            Difference::Unit(UnitFault::Foreign { path: "/etc/x.conf".to_owned() }),
+            "[unit] `/etc/x.conf` changes `nats-server.service` and is not the agent's",
+        ),
         (Difference::ProcessRunning { pid: 7 }, "process is `running (pid 7)`, should be `held`"),
         (claim(ClaimProblem::Missing), "claims `orders` is missing, should be `known to the server`"),
         (claim(ClaimProblem::Alive), "claims `orders` is `alive`, should be `deleted`"),

@@ -3,7 +3,8 @@
 use nats_config::SettingDifference;
 
 use super::process::short;
-use super::{ClaimProblem, Difference, PortChange, StoreDanger, StoreUnmarked};
+use super::{ClaimProblem, Difference, PortChange, StoreDanger, StoreUnmarked, UnitFault};
+use crate::desired::Owner;
 use crate::drift::{Drift, Finding};
 use crate::firewall::TableDifference;
 use crate::firewall::foreign::ForeignDrop;
@@ -95,6 +96,7 @@ impl Difference {
                 problem.clone(),
                 "install the version that `server` names, or name the one that is installed",
             )),
+            Difference::Unit(fault) => unit(fault),
             Difference::ProcessStopped { last_exit } => {
                 let found =
                     last_exit.as_ref().map_or("stopped".to_owned(), |exit| format!("stopped ({exit})"));
@@ -139,6 +141,62 @@ fn one(item: &str, setting: Option<&str>, desired: Option<&str>, found: Option<&
 
 fn finding(item: &str, problem: String, remedy: &str) -> Finding {
     Finding { item: item.to_owned(), problem, remedy: remedy.to_owned() }
+}
+
+fn unit(fault: &UnitFault) -> Result<Vec<Drift>, Finding> {
+    let file = layout::DROP_IN_PATH;
+    let drift = |setting: &str, desired: &str, found: Option<&str>| {
+        Ok(one("unit", Some(setting), Some(desired), found))
+    };
+    match fault {
+        UnitFault::Missing => drift(file, "the agent's drop-in", None),
+        UnitFault::Edited { settings } if settings.is_empty() => {
+            drift(file, "as it was written", Some("changed in comments or spaces"))
+        }
+        UnitFault::Edited { settings } => Ok(settings
+            .iter()
+            .map(|SettingDifference { setting, desired, found }| Drift {
+                item: "unit".to_owned(),
+                setting: Some(setting.clone()),
+                desired: desired.clone(),
+                found: found.clone(),
+            })
+            .collect()),
+        UnitFault::Mode { found } => drift(file, &mode(layout::PUBLIC_MODE), Some(&mode(*found))),
+        UnitFault::OtherOwner { found } => {
+            drift(file, &Owner { uid: 0, gid: 0 }.to_string(), Some(&found.to_string()))
+        }
+        UnitFault::Masked => drift("nats-server.service", "not masked", Some("masked")),
+        UnitFault::Stale => {
+            drift("nats-server.service", "as its files say", Some("read before they changed"))
+        }
+        UnitFault::Unreadable { reason } => Err(finding(
+            "unit",
+            format!("`nats-server.service` could not be looked at: {reason}"),
+            "look at the system's D-Bus and systemd; nothing is started until they answer",
+        )),
+        UnitFault::NotLoaded { state } => Err(finding(
+            "unit",
+            format!("systemd cannot use `nats-server.service` ({state})"),
+            "install the agent's package again, then look at `systemctl status nats-server`",
+        )),
+        UnitFault::Replaced { path } => Err(finding(
+            "unit",
+            format!("`{path}` stands before the package's `nats-server.service`"),
+            "remove it, or carry on knowing that the server runs under its rules; `systemctl revert` removes it",
+        )),
+        UnitFault::Foreign { path } => Err(finding(
+            "unit",
+            format!("`{path}` changes `nats-server.service` and is not the agent's"),
+            "remove it, or say what it says in the cluster's own settings",
+        )),
+        UnitFault::Enabled => Err(finding(
+            "unit",
+            "`nats-server.service` is enabled, so it starts at boot before the agent has looked at its store"
+                .to_owned(),
+            "`systemctl disable nats-server`; the agent starts it",
+        )),
+    }
 }
 
 /// The word for what a file of a rendition is.

@@ -9,7 +9,9 @@ use host_state::layout::{CERT_FILE, CONFIG_FILE, KEY_FILE};
 use host_state::observed::{
     BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, FirewallObserved, FirewallSeen, Mount,
     ProcessObserved, RunningObserved, StoreDisk, StoreFile, StoreMark, StoreObserved, TrialSeen,
+    UnitObserved, UnitSeen,
 };
+use host_state::unit::DropIn;
 use host_state::{Desired, Observed};
 use nats_config::{ServerConfig, render};
 use proptest::prelude::*;
@@ -37,7 +39,7 @@ impl Host {
 
     /// How many observations failed that the desired state asks about.
     pub(crate) fn unseen(&self) -> usize {
-        let Observed { files, running, store, disk, binary: _, process: _, claims, firewall } =
+        let Observed { files, running, store, disk, binary: _, process: _, claims, firewall, unit } =
             &self.observed;
         let is_asked = self.desired.firewall.is_some();
         let named = |(name, file): (&String, &FileObserved)| {
@@ -51,6 +53,7 @@ impl Host {
             )
             + usize::from(matches!(claims, ClaimsObserved::Silent { .. }))
             + usize::from(is_asked && matches!(firewall, FirewallObserved::Unreadable { .. }))
+            + usize::from(self.desired.unit.is_some() && matches!(unit, UnitObserved::Unreadable { .. }))
     }
 }
 
@@ -124,11 +127,12 @@ fn desired() -> impl Strategy<Value = Desired> {
     let owner = proptest::option::of(Just(Owner { uid: 1, gid: 1 }));
     let leaf = proptest::option::of(Just(NOT_AFTER.to_owned()));
     let profile = prop_oneof![Just(Profile::Production), Just(Profile::Development)];
-    let facts = (lineage(), any::<bool>(), store, leaf, owner, profile);
+    let unit = proptest::option::of(Just(drop_in()));
+    let facts = (lineage(), any::<bool>(), store, leaf, (owner, unit), profile);
     let firewall = proptest::option::of(rules());
     (configs(), proptest::option::of(configs()), lineage(), source, claims, facts, firewall).prop_map(
         |(config, rendered, release, source, claims, facts, firewall)| {
-            let (lineage, formed, store_id, leaf_not_after, owner, profile) = facts;
+            let (lineage, formed, store_id, leaf_not_after, (owner, unit), profile) = facts;
             Desired {
                 config,
                 server: ServerBinary { version: "2.15.1".to_owned(), source },
@@ -154,6 +158,7 @@ fn desired() -> impl Strategy<Value = Desired> {
                 store_id,
                 owner,
                 firewall,
+                unit,
             }
         },
     )
@@ -166,6 +171,56 @@ fn claim(key: &str, issued_at: i64, tombstone: bool) -> DesiredClaim {
         issued_at,
         tombstone,
     }
+}
+
+/// What the unit's drop-in is to say.
+pub(crate) fn drop_in() -> DropIn {
+    DropIn {
+        binary: "/opt/nats-server".to_owned(),
+        store: Some("/data".to_owned()),
+        memory: Some(1),
+        lame_duck: std::time::Duration::from_secs(30),
+    }
+}
+
+/// The unit as it should be.
+pub(crate) fn unit_in_order() -> UnitSeen {
+    UnitSeen {
+        load: "loaded".to_owned(),
+        fragment: "/lib/systemd/system/nats-server.service".to_owned(),
+        file_state: "static".to_owned(),
+        drop_in: FileObserved::Present {
+            sha256: String::new(),
+            mode: 0o644,
+            text: Some(drop_in().text_like(None)),
+        },
+        owner: Some(Owner { uid: 0, gid: 0 }),
+        others: Vec::new(),
+        is_stale: false,
+    }
+}
+
+fn unit() -> impl Strategy<Value = UnitObserved> {
+    let in_order = || UnitObserved::Present(unit_in_order());
+    let edited = drop_in().text_like(None).replace("LimitNOFILE=800000", "LimitNOFILE=1024");
+    let file = |text: String| FileObserved::Present { sha256: String::new(), mode: 0o644, text: Some(text) };
+    let with = |change: fn(&mut UnitSeen)| {
+        let mut seen = unit_in_order();
+        change(&mut seen);
+        Just(UnitObserved::Present(seen))
+    };
+    prop_oneof![
+        6 => Just(in_order()),
+        1 => Just(UnitObserved::Unreadable { reason: unseen() }),
+        1 => Just(UnitObserved::Present(UnitSeen { drop_in: file(edited), ..unit_in_order() })),
+        1 => with(|seen| seen.drop_in = FileObserved::Missing),
+        1 => with(|seen| seen.load = "masked".to_owned()),
+        1 => with(|seen| seen.load = "not-found".to_owned()),
+        1 => with(|seen| seen.is_stale = true),
+        1 => with(|seen| seen.owner = Some(Owner { uid: 1, gid: 0 })),
+        1 => with(|seen| seen.others = vec!["/etc/systemd/system/nats-server.service.d/60-mine.conf".to_owned()]),
+        1 => with(|seen| seen.fragment = "/etc/systemd/system/nats-server.service".to_owned()),
+    ]
 }
 
 fn unseen() -> String {
@@ -333,11 +388,11 @@ fn firewall() -> impl Strategy<Value = FirewallObserved> {
 /// A host whose parts do not contradict each other: what does not run says nothing.
 pub(crate) fn host() -> impl Strategy<Value = Host> {
     let process = (any::<bool>(), prop_oneof![3 => Just(BINARY), 1 => Just("b1")]);
-    let others = (claims(), firewall());
+    let others = (claims(), firewall(), unit());
     (desired(), process, running(), (store(), disk()), binary(), others, proptest::option::of(configs()))
         .prop_flat_map(
             |(desired, (runs, binary_sha256), running, (store, disk), binary, others, running_config)| {
-                let (claims, firewall) = others;
+                let (claims, firewall, unit) = others;
                 let files: Vec<_> = desired
                     .files
                     .iter()
@@ -360,6 +415,7 @@ pub(crate) fn host() -> impl Strategy<Value = Host> {
                         },
                         claims: if runs { claims.clone() } else { ClaimsObserved::Stopped },
                         firewall: firewall.clone(),
+                        unit: unit.clone(),
                     },
                 })
             },

@@ -79,6 +79,7 @@ fn settled(running: ServerConfig, desired: ServerConfig) -> Host {
     host.desired.leaf_not_after = Some(host::NOT_AFTER.to_owned());
     host.desired.run = Run::Released(Release { meta_lineage: "l1".to_owned(), members: BTreeSet::new() });
     host.desired.claims.clear();
+    host.desired.unit = None;
     host.desired.server.source =
         BinarySource::File { path: "/x".to_owned(), sha256: host::BINARY.to_owned() };
     host.observed.store = StoreObserved::Missing;

@@ -7,12 +7,12 @@ use host_state::desired::{DesiredFile, Run};
 use host_state::document::{BinarySource, Profile};
 use host_state::observed::{
     BinaryObserved, ClaimObserved, ClaimsObserved, FileObserved, FirewallObserved, ProcessObserved,
-    RunningObserved, StoreFile, StoreMark, StoreObserved, TrialSeen,
+    RunningObserved, StoreFile, StoreMark, StoreObserved, TrialSeen, UnitObserved, UnitSeen,
 };
 use host_state::plan::rendition_config;
 use nats_config::render;
 
-use crate::host::{BINARY, Host, NOT_AFTER, rendition};
+use crate::host::{BINARY, Host, NOT_AFTER, rendition, unit_in_order};
 
 pub(crate) fn apply(step: &Step, host: &mut Host) {
     match step {
@@ -24,6 +24,15 @@ pub(crate) fn apply(step: &Step, host: &mut Host) {
             };
         }
         Step::PrepareStore => prepare_store(host),
+        Step::WriteUnit => {
+            if let UnitObserved::Present(seen) = &mut host.observed.unit {
+                let UnitSeen { drop_in, owner, .. } = unit_in_order();
+                if seen.load == "masked" {
+                    seen.load = "loaded".to_owned();
+                }
+                (seen.drop_in, seen.owner, seen.is_stale) = (drop_in, owner, false);
+            }
+        }
         Step::Stop => {
             host.observed.process = ProcessObserved::Stopped { last_exit: None };
             host.observed.running = RunningObserved::Stopped;

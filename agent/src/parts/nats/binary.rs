@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use host_state::document::{BinarySource, ServerBinary};
@@ -18,6 +18,7 @@ use crate::applier::files::{self, FileError};
 use crate::applier::rendition::sha256;
 use crate::parts::effects::{Effect, Effects};
 use crate::parts::nats::process;
+use crate::shadow::unit::TrialUnit;
 
 /// Largest binary that is installed or looked at. nats-server 2.15.1 has about 20 MB.
 const BINARY_LIMIT: u64 = 256 * 1024 * 1024;
@@ -62,6 +63,8 @@ pub struct Binaries {
     state_dir: PathBuf,
     named_at_start: Option<PathBuf>,
     directory_mode: u32,
+    /// Runs a binary for its version where the agent itself may not; absent where it may.
+    trial: Option<Arc<TrialUnit>>,
     effects: Effects,
     seen: Mutex<Option<Seen>>,
 }
@@ -71,13 +74,19 @@ impl Binaries {
     #[must_use]
     pub fn new(state_dir: PathBuf, named_at_start: Option<PathBuf>, effects: Effects) -> Binaries {
         let directory_mode = layout::DIRECTORY_MODE;
-        Binaries { state_dir, named_at_start, directory_mode, effects, seen: Mutex::new(None) }
+        Binaries { state_dir, named_at_start, directory_mode, trial: None, effects, seen: Mutex::new(None) }
     }
 
     /// The same, with directories of these permission bits.
     #[must_use]
     pub fn with_directory_mode(self, directory_mode: u32) -> Binaries {
         Binaries { directory_mode, ..self }
+    }
+
+    /// The same, with a trial unit that runs binaries instead of the agent.
+    #[must_use]
+    pub fn with_trial(self, trial: Option<Arc<TrialUnit>>) -> Binaries {
+        Binaries { trial, ..self }
     }
 
     /// Where the binary lies that `server` asks for.
@@ -118,7 +127,7 @@ impl Binaries {
         if let Some(seen) = cached.filter(|seen| seen.path == path && seen.identity == identity) {
             return seen.observed;
         }
-        let observed = match look(&path).await {
+        let observed = match self.look(&path).await {
             Ok((version, sha256)) => BinaryObserved::Present { path: shown, version, sha256 },
             Err(reason) => BinaryObserved::Unusable { path: shown, reason },
         };
@@ -155,18 +164,27 @@ impl Binaries {
     }
 }
 
-async fn look(path: &Path) -> Result<(String, String), String> {
-    let owned = path.to_owned();
-    let sum = tokio::task::spawn_blocking(move || {
-        files::read_bounded(&owned, BINARY_LIMIT).map(|bytes| bytes.map(|bytes| sha256(&bytes)))
-    });
-    let sum = sum.await.map_err(|error| error.to_string())?;
-    let sum = sum.map_err(|error| host_state::chain(&error))?.ok_or("it is gone")?;
-    Ok((version(path).await?, sum))
+impl Binaries {
+    async fn look(&self, path: &Path) -> Result<(String, String), String> {
+        let owned = path.to_owned();
+        let sum = tokio::task::spawn_blocking(move || {
+            files::read_bounded(&owned, BINARY_LIMIT).map(|bytes| bytes.map(|bytes| sha256(&bytes)))
+        });
+        let sum = sum.await.map_err(|error| error.to_string())?;
+        let sum = sum.map_err(|error| host_state::chain(&error))?.ok_or("it is gone")?;
+        let version = match &self.trial {
+            None => version(path).await?,
+            Some(trial) => trial.version(path).await.map_err(|error| host_state::chain(&error))?,
+        };
+        Ok((version, sum))
+    }
 }
 
 /// What `nats-server --version` says, like `2.15.1`.
-async fn version(path: &Path) -> Result<String, String> {
+///
+/// # Errors
+/// Why it says nothing, as text for people.
+pub(crate) async fn version(path: &Path) -> Result<String, String> {
     let mut command = tokio::process::Command::new(path);
     command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command.stdout(Stdio::piped()).stderr(Stdio::null());

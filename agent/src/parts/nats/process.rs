@@ -1,5 +1,5 @@
-//! One running nats-server: started in a process group of its own, found again by a restarted agent, signalled
-//! through a pidfd so that a recycled process id is never hit.
+//! One running nats-server: a child in a process group of its own, found again by a restarted agent and signalled through
+//! a pidfd, so that a recycled process id is never hit; or a run of its unit ([`super::unit`]), which systemd signals.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,12 +15,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::proc_files::{self, ProcessFacts};
+use super::unit::{Found, Run, Service};
 use crate::applier::files::{self, FileError};
 use crate::applier::ledger::{Kept, read_checked, write_checked};
 use crate::parts::effects::{Effect, Effects, Moment};
 
 /// How often an adopted process is looked at.
 const ADOPTED_POLL: Duration = Duration::from_millis(100);
+
+/// How often a unit is looked at.
+const UNIT_POLL: Duration = Duration::from_millis(500);
 
 /// How often, and after which pause, a program that is busy is tried again.
 const BUSY_TRIES: u32 = 10;
@@ -76,9 +80,18 @@ pub enum StartError {
 /// A nats-server that ran when it was last looked at.
 #[derive(Debug, Clone)]
 pub struct ServerProcess {
-    facts: ProcessFacts,
-    pidfd: Arc<OwnedFd>,
+    run: Run,
+    way: Way,
     exit: watch::Receiver<Option<String>>,
+}
+
+/// How it is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    /// It is a child of this agent or of an earlier one.
+    Child(Arc<OwnedFd>),
+    /// It is a unit.
+    Unit(Service),
 }
 
 /// Starts nats-server in `state_dir` on `current/nats-server.json`.
@@ -108,8 +121,8 @@ pub fn start(effects: &Effects, binary: &Path, state_dir: &Path) -> Result<Serve
     let spawn = |source| StartError::Spawn { binary: binary.to_owned(), source };
     effects.reach(Effect::StartServer, Moment::Before).map_err(spawn)?;
     let child = unless_busy(|| command.spawn()).map_err(spawn)?;
-    let process = watch_child(effects, child)?;
-    record(effects, state_dir, &process.facts);
+    let (process, facts) = watch_child(effects, child)?;
+    record(effects, state_dir, &facts);
     Ok(process)
 }
 
@@ -138,8 +151,8 @@ pub fn adopt(effects: &Effects, state_dir: &Path) -> Option<ServerProcess> {
         Kept::Missing | Kept::Unreadable { .. } => None,
     };
     let facts = recorded.or_else(|| proc_files::find_server(state_dir, layout::CONFIG_PATH))?;
-    let process = watch_foreign(facts)?;
-    record(effects, state_dir, &process.facts);
+    let process = watch_foreign(facts.clone())?;
+    record(effects, state_dir, &facts);
     Some(process)
 }
 
@@ -151,16 +164,44 @@ pub async fn end_left_over(effects: &Effects, directory: &Path, config: &str) ->
     let Some(process) = proc_files::find_server(directory, config).and_then(watch_foreign) else {
         return Ok(());
     };
-    tracing::warn!(pid = process.facts.pid, "a trial that a crash left behind is ended");
-    process.signal(effects, Effect::EndTrial, Signal::KILL)?;
+    tracing::warn!(pid = process.run.pid, "a trial that a crash left behind is ended");
+    if let Way::Child(pidfd) = &process.way {
+        signal(effects, Effect::EndTrial, pidfd, Signal::KILL)?;
+    }
     process.killed().await
 }
 
 impl ServerProcess {
+    /// A run of its unit, followed until it ends.
+    #[must_use]
+    pub fn of_unit(service: Service, run: Run) -> ServerProcess {
+        let (sender, exit) = watch::channel(None);
+        let (watched, pid) = (service.clone(), run.pid);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UNIT_POLL).await;
+                if sender.is_closed() {
+                    return;
+                }
+                // What cannot be asked is not known to have ended.
+                if watched.main_pid().await.is_ok_and(|found| found != Some(pid)) {
+                    break;
+                }
+            }
+            let text = match watched.find().await {
+                Ok(Found::Stopped { last_exit: Some(exit) }) => exit,
+                Ok(Found::Running(_) | Found::Coming) => "it ended and systemd starts it again".to_owned(),
+                Ok(Found::Stopped { last_exit: None }) | Err(_) => "systemd does not know how".to_owned(),
+            };
+            sender.send_replace(Some(text));
+        });
+        ServerProcess { run, way: Way::Unit(service), exit }
+    }
+
     /// Process id, start time and binary.
     #[must_use]
-    pub fn facts(&self) -> &ProcessFacts {
-        &self.facts
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Whether it has not ended yet.
@@ -182,30 +223,41 @@ impl ServerProcess {
         ended.unwrap_or_else(|| "it is no longer watched".to_owned())
     }
 
-    /// Sends a signal. One that has ended is a success.
+    /// Has it read its configuration again. One that has ended is a success.
     ///
     /// # Errors
     /// When it may not be signalled.
-    pub fn signal(&self, effects: &Effects, effect: Effect, signal: Signal) -> io::Result<()> {
-        effects.run(effect, || match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
-            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        })
+    pub async fn reload(&self, effects: &Effects) -> io::Result<()> {
+        match &self.way {
+            Way::Child(pidfd) => signal(effects, Effect::ReloadServer, pidfd, Signal::HUP),
+            Way::Unit(service) => {
+                service.reload().await.map_err(|error| io::Error::other(host_state::chain(&error)))
+            }
+        }
     }
 
-    /// Asks it to end and waits; after `deadline` it is killed.
+    /// Asks it to end and waits; after `deadline` it is killed. A unit has the deadline that its drop-in says.
     ///
     /// Afterwards it does not run. May be repeated. A crash half-way leaves it ending by itself.
     ///
     /// # Errors
     /// When it may not be signalled, or outlives SIGKILL.
     pub async fn stop(&self, effects: &Effects, deadline: Duration) -> io::Result<String> {
-        self.signal(effects, Effect::StopServer, Signal::TERM)?;
+        let pidfd = match &self.way {
+            Way::Child(pidfd) => pidfd,
+            Way::Unit(service) => {
+                let stopped = service.stop().await;
+                stopped.map_err(|error| io::Error::other(host_state::chain(&error)))?;
+                self.killed().await?;
+                return Ok(self.exited().await);
+            }
+        };
+        signal(effects, Effect::StopServer, pidfd, Signal::TERM)?;
         if let Ok(text) = tokio::time::timeout(deadline, self.exited()).await {
             return Ok(text);
         }
-        tracing::warn!(pid = self.facts.pid, ?deadline, "nats-server did not stop in time and is killed");
-        self.signal(effects, Effect::KillServer, Signal::KILL)?;
+        tracing::warn!(pid = self.run.pid, ?deadline, "nats-server did not stop in time and is killed");
+        signal(effects, Effect::KillServer, pidfd, Signal::KILL)?;
         self.killed().await?;
         Ok(self.exited().await)
     }
@@ -214,6 +266,13 @@ impl ServerProcess {
         let killed = tokio::time::timeout(KILL_DEADLINE, self.exited()).await;
         killed.map(drop).map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it did not end after SIGKILL"))
     }
+}
+
+fn signal(effects: &Effects, effect: Effect, pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+    effects.run(effect, || match rustix::process::pidfd_send_signal(pidfd, signal) {
+        Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    })
 }
 
 /// Without a record the process is found by its working directory, so one that cannot be written stops nothing.
@@ -227,7 +286,7 @@ fn record(effects: &Effects, state_dir: &Path, facts: &ProcessFacts) {
 }
 
 /// Watches our own child. A thread waits for it, so that it is reaped whatever becomes of the runtime.
-fn watch_child(effects: &Effects, mut child: Child) -> Result<ServerProcess, StartError> {
+fn watch_child(effects: &Effects, mut child: Child) -> Result<(ServerProcess, ProcessFacts), StartError> {
     let pid = child.id();
     let watched = proc_files::facts(pid).and_then(|facts| {
         let pidfd = open_pidfd(pid)?;
@@ -251,7 +310,12 @@ fn watch_child(effects: &Effects, mut child: Child) -> Result<ServerProcess, Sta
         };
         sender.send_replace(Some(text));
     });
-    Ok(ServerProcess { facts, pidfd: Arc::new(pidfd), exit })
+    Ok((ServerProcess { run: run(&facts), way: Way::Child(Arc::new(pidfd)), exit }, facts))
+}
+
+fn run(facts: &ProcessFacts) -> Run {
+    let ProcessFacts { pid, started_at, binary_sha256, start_ticks: _, boot_id: _ } = facts;
+    Run { pid: *pid, started_at: *started_at, binary_sha256: binary_sha256.clone() }
 }
 
 /// Watches a child of an earlier agent. `None` when it ended meanwhile.
@@ -272,7 +336,7 @@ fn watch_foreign(facts: ProcessFacts) -> Option<ServerProcess> {
         let text = "it ended; an earlier agent had started it, so its exit status is unknown";
         sender.send_replace(Some(text.to_owned()));
     });
-    Some(ServerProcess { facts, pidfd, exit })
+    Some(ServerProcess { run: run(&facts), way: Way::Child(pidfd), exit })
 }
 
 fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
