@@ -13,6 +13,8 @@ pub mod bench;
 pub mod hosts;
 #[cfg(feature = "soak")]
 pub mod lone_server;
+#[cfg(feature = "soak")]
+pub mod netfilter;
 #[cfg(any(feature = "hosts", feature = "soak"))]
 pub mod proof;
 pub mod rig;

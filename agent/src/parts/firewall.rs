@@ -405,12 +405,11 @@ impl Firewall {
     }
 }
 
-/// The table as it should be. A trial with less than a second left counts as over: its time is set in seconds, and one
-/// that is loaded again must not last longer than was promised.
+/// The table as it should be. A trial's time is set in seconds, so one that is loaded again may last a second longer.
 fn table(confirmed: Option<&FirewallRules>, trial: Option<&TrialRecord>) -> Table {
     let left = trial.and_then(|trial| {
-        let seconds = trial.remaining_ms(&Now::read())? / 1000;
-        (seconds > 0).then(|| (&trial.rules, Duration::from_secs(seconds)))
+        let seconds = trial.remaining_ms(&Now::read())?.div_ceil(1000);
+        Some((&trial.rules, Duration::from_secs(seconds)))
     });
     Table::of(confirmed, left)
 }
