@@ -79,6 +79,7 @@ impl Host {
         let Parts { settings, effects, audit, view, secret, ledger, renditions, lock } = parts;
         let binaries =
             Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone())
+                .with_downloads(settings.place.downloads(&settings.state_dir))
                 .with_directory_mode(settings.place.directory_mode());
         Host {
             keys: secret.keys(),

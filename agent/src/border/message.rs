@@ -9,8 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::{ApplyEvent, MeshRow, Report};
-use host_state::{Plan, SignedSection};
+use host_state::{DownloadUrl, Plan, SignedSection};
 use identity::{AccountName, HostKeys, HostNames, Trust};
+use nats_config::Sha256Hex;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
@@ -107,6 +108,7 @@ pub(super) enum ViewCall {
     Resolver { server: LocalServer },
     AccountJwts { server: LocalServer, accounts: Vec<String> },
     PushClaim { server: LocalServer, jwt: String },
+    Download { url: DownloadUrl, sha256: Sha256Hex },
     ServedLeaf { address: SocketAddr, after_info: bool },
     HoldPorts { ports: Vec<SocketAddr> },
     AnswerProbes { post: Option<Box<MeshPost>> },
@@ -122,6 +124,7 @@ pub(super) enum ViewAnswer {
     Resolver(ClaimsObserved),
     AccountJwts(Result<BTreeMap<String, BTreeSet<String>>, String>),
     PushClaim(Result<(), String>),
+    Download(Result<(), String>),
     ServedLeaf(Result<String, String>),
     HoldPorts(BTreeMap<SocketAddr, Result<(), String>>),
     AnswerProbes,
