@@ -11,6 +11,8 @@
     )
 )]
 
+#[path = "scenarios/downloads.rs"]
+mod downloads;
 #[path = "scenarios/drift.rs"]
 mod drift;
 #[path = "scenarios/failed_creates.rs"]

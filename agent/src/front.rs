@@ -6,6 +6,7 @@
 //! monitor    /varz and /healthz on loopback                        served_leaf  the certificate a port serves
 //! resolver   account JWTs of the local nats-server                 held_ports   answers while a server is held
 //! login      the agent's own users at the local nats-server       mesh         which other servers it reaches
+//! download   files that documents name, by their SHA-256
 //! peers      newer claims from neighbours, every minute            local        `status` and `diff` on the host
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! - A neighbour's claims are fetched whole, whether they are newer or not.
 
 pub mod claim;
+pub mod download;
 pub mod held_ports;
 pub mod listener;
 pub mod local;

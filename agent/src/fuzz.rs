@@ -21,6 +21,7 @@ pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("ledger_section", kept::<SectionEntry>, || vec![entry().into_bytes()]),
+    ("server_archive", binary::fuzz_archive, || vec![b"\x1f\x8b\x08".to_vec()]),
     ("ledger_facts", kept::<HostFacts>, || {
         let facts =
             HostFacts { store_id: Some("s".into()), confirmed_rendition: Some(3), ..HostFacts::default() };

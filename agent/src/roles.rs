@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,10 +16,15 @@ use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, MeshRow, Report};
-use host_state::{Plan, SignedSection, layout};
+use host_state::{DownloadUrl, Plan, SignedSection, layout};
 use identity::{HostKeys, HostNames, Role, Trust};
+use nats_config::Sha256Hex;
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
+
+/// Largest file that is downloaded, and largest binary in it, in bytes. A release of nats-server 2.15.1 has about 8 MB, the
+/// binary 20 MB.
+pub const DOWNLOAD_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// Where the agent keeps its state and what it was started with. Fixed for the life of the process.
 #[derive(Debug, Clone)]
@@ -60,6 +65,15 @@ impl Place {
         match self {
             Place::Process => None,
             Place::Host(user) => Some(user),
+        }
+    }
+
+    /// Where the front puts what it downloads, which nobody believes: each file is called by the SHA-256 that it must have.
+    #[must_use]
+    pub fn downloads(self, state_dir: &Path) -> PathBuf {
+        match self {
+            Place::Process => state_dir.join(layout::DOWNLOADS),
+            Place::Host(_) => PathBuf::from(layout::HOST_DOWNLOADS),
         }
     }
 
@@ -326,8 +340,9 @@ pub trait Applier: Send + Sync + 'static {
     async fn shut_down(&self);
 }
 
-/// What the applier asks of the front about the local nats-server and its neighbours. Observation only,
-/// but for [`ServerView::push_claim`], which carries a JWT that only the operator can have signed.
+/// What the applier asks of the front about the local nats-server and its neighbours. Observation only, but for
+/// [`ServerView::push_claim`], which carries a JWT that only the operator can have signed, and [`ServerView::download`],
+/// whose file is worth nothing unless it has the SHA-256 of a signed document.
 #[async_trait]
 pub trait ServerView: Send + Sync + 'static {
     /// `/varz` of the server that listens for monitoring at `monitor`.
@@ -346,6 +361,9 @@ pub trait ServerView: Send + Sync + 'static {
     /// Pushes one account JWT to the local resolver and waits for this server's answer. Every other server of the system
     /// takes it too, be it older than what that has.
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String>;
+    /// Downloads a file into the directory of [`Place::downloads`], as a file called by its SHA-256. Takes up to ten
+    /// minutes. Whoever installs it checks the sum again.
+    async fn download(&self, url: &DownloadUrl, sha256: &Sha256Hex) -> Result<(), String>;
     /// SHA-256 of the leaf that is served at a route or gateway port (TLS at once), or at a client port after INFO.
     async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String>;
     /// Answers on these ports while the server is held, so that others can test reachability; an empty list lets go.

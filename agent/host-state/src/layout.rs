@@ -71,6 +71,10 @@ pub const SHADOW: &str = "shadow";
 pub const CHILD_FILE: &str = "child.json";
 /// Directory of nats-server binaries that the agent installed, one directory for each version and checksum.
 pub const BINARIES: &str = "binaries";
+/// Directory of downloads where the agent is one process. On a host it is [`HOST_DOWNLOADS`].
+pub const DOWNLOADS: &str = "downloads";
+/// Directory of downloads on a host: the only one that the front may write in.
+pub const HOST_DOWNLOADS: &str = "/var/cache/nats-agent";
 
 /// Directory of the ledger: one file a section.
 pub const LEDGER: &str = "ledger";

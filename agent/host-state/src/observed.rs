@@ -271,6 +271,9 @@ pub enum BinaryObserved {
         version: String,
         /// SHA-256, 64 lower-case hex digits.
         sha256: String,
+        /// SHA-256 of the download that it was installed from, 64 lower-case hex digits; absent when it was not downloaded,
+        /// or changed since.
+        download: Option<String>,
     },
 }
 

@@ -1,7 +1,8 @@
 //! Renders what a change needs and sends it up the ladder, before anything is switched.
 
 use host_state::audit::What;
-use host_state::document::BinarySource;
+use host_state::document::{BinarySource, ServerBinary};
+use host_state::observed::BinaryObserved;
 use host_state::plan::{Part, Plan, Step, rendition_config};
 use host_state::unit::{DropIn, is_writable_path};
 use host_state::{layout, plan};
@@ -106,15 +107,7 @@ impl Host {
         let steps = self.plan(sight).steps;
         if steps.contains(&Step::InstallBinary) {
             let started = events.started(&Step::InstallBinary.to_string());
-            let server = &target.cluster.server;
-            let sha256 = match &server.source {
-                BinarySource::File { sha256, .. } => Some(sha256.clone()),
-                BinarySource::Agent | BinarySource::Path { .. } => None,
-            };
-            let what = What::Binary { version: server.version.clone(), sha256 };
-            let announced = self.audit.announce(what).map_err(|error| host_state::chain(&error))?;
-            let installed = announced.ended(self.binaries.install(server));
-            installed.map_err(|error| host_state::chain(&error))?;
+            self.install_binary(&target.cluster.server).await?;
             events.done(started);
         }
         if steps.contains(&Step::TryFirewall) && goal != Goal::Repair {
@@ -138,6 +131,31 @@ impl Host {
             self.prepare_renewal(target, sight, &leaf, &mut actions, events).await?;
         }
         Ok(Prepared { actions, leaf, is_new_leaf })
+    }
+
+    /// Has the binary downloaded where the document says so, and installs it. Nothing that runs is touched.
+    async fn install_binary(&self, server: &ServerBinary) -> Result<(), String> {
+        if let BinarySource::Url { url, sha256 } = &server.source {
+            self.view.download(url, sha256).await?;
+        }
+        let sha256 = match &server.source {
+            BinarySource::File { path: _, sha256 } => Some(sha256.clone()),
+            BinarySource::Url { url: _, sha256 } => Some(sha256.as_str().to_owned()),
+            BinarySource::Agent | BinarySource::Path { .. } => None,
+        };
+        let what = What::Binary { version: server.version.clone(), sha256 };
+        let announced = self.audit.announce(what).map_err(|error| host_state::chain(&error))?;
+        let installed = announced.ended(self.binaries.install(server));
+        installed.map_err(|error| host_state::chain(&error))?;
+        match self.binaries.observe(server).await {
+            BinaryObserved::Present { version, .. } if version == server.version => Ok(()),
+            BinaryObserved::Present { version, .. } => Err(format!(
+                "what was installed is nats-server `{version}`, the document wants `{}`",
+                server.version
+            )),
+            BinaryObserved::Missing { path } => Err(format!("`{path}` is gone")),
+            BinaryObserved::Unusable { path, reason } => Err(format!("`{path}` cannot be used: {reason}")),
+        }
     }
 
     /// Adds a switch to the newest certificate where no other switch brings it.

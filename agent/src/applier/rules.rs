@@ -100,7 +100,7 @@ fn access(section: &ClusterSection) -> Vec<String> {
         problems.push(format!("`store.directory` is `{}`, it has to be absolute", section.store.directory));
     }
     match &section.server.source {
-        BinarySource::Agent => {}
+        BinarySource::Agent | BinarySource::Url { .. } => {}
         BinarySource::Path { path } | BinarySource::File { path, .. } if path.starts_with('/') => {}
         BinarySource::Path { path } | BinarySource::File { path, .. } => {
             problems.push(format!("the path of nats-server is `{path}`, it has to be absolute"));

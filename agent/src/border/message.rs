@@ -10,8 +10,9 @@ use host_state::audit::RecordHash;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, MeshRow, Report};
-use host_state::{Plan, SignedSection};
+use host_state::{DownloadUrl, Plan, SignedSection};
 use identity::{AccountName, HostKeys, HostNames, Trust};
+use nats_config::Sha256Hex;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
@@ -116,6 +117,7 @@ pub(super) enum ViewCall {
     Resolver { server: LocalServer },
     AccountJwts { server: LocalServer, accounts: Vec<String> },
     PushClaim { server: LocalServer, jwt: String },
+    Download { url: DownloadUrl, sha256: Sha256Hex },
     ServedLeaf { address: SocketAddr, after_info: bool },
     HoldPorts { ports: Vec<SocketAddr> },
     AnswerProbes { post: Option<Box<MeshPost>> },
@@ -131,6 +133,7 @@ pub(super) enum ViewAnswer {
     Resolver(ClaimsObserved),
     AccountJwts(Result<BTreeMap<String, BTreeSet<String>>, String>),
     PushClaim(Result<(), String>),
+    Download(Result<(), String>),
     ServedLeaf(Result<String, String>),
     HoldPorts(BTreeMap<SocketAddr, Result<(), String>>),
     AnswerProbes,

@@ -400,6 +400,7 @@ async fn look(view: &dyn ServerView, call: ViewCall) -> ViewAnswer {
             Ok(server) => ViewAnswer::PushClaim(view.push_claim(&server, &jwt).await),
             Err(error) => refused(error),
         },
+        ViewCall::Download { url, sha256 } => ViewAnswer::Download(view.download(&url, &sha256).await),
         ViewCall::ServedLeaf { address, after_info } => {
             ViewAnswer::ServedLeaf(view.served_leaf(address, after_info).await)
         }

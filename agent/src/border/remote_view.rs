@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use host_state::DownloadUrl;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::MeshRow;
+use nats_config::Sha256Hex;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
@@ -25,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest time for an answer. The slowest look logs in to nats-server and asks it, three seconds each. A front that never
 /// answers must not make the applier's loop look dead to its watchdog.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for a download, which ends by itself before.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(660);
 /// Longest time to be told of a post.
 const POST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -58,7 +62,7 @@ enum NotSeen {
     Away,
     #[error("the agent's front went away while it looked: {0}")]
     Went(String),
-    #[error("the agent's front did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    #[error("the agent's front did not answer in time")]
     Late,
     #[error("the question is too long for the agent's front: {0}")]
     TooLong(String),
@@ -157,10 +161,14 @@ impl RemoteView {
 
     /// Asks the front; when it goes away meanwhile, the one that comes after it, since every call may be repeated.
     async fn ask(&self, call: ViewCall) -> Result<(u64, ViewAnswer), NotSeen> {
+        let longest = match call {
+            ViewCall::Download { .. } => DOWNLOAD_TIMEOUT,
+            _ => ANSWER_TIMEOUT,
+        };
         let give_up = Instant::now() + PATIENCE;
         loop {
             let (number, link) = self.here().await?;
-            match self.ask_of(&link, call.clone(), ANSWER_TIMEOUT).await {
+            match self.ask_of(&link, call.clone(), longest).await {
                 Ok(answer) => return Ok((number, answer)),
                 Err(NotSeen::Went(_)) if Instant::now() < give_up => self.farewell(&link),
                 Err(error) => return Err(error),
@@ -226,6 +234,14 @@ impl ServerView for RemoteView {
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String> {
         match self.ask(ViewCall::PushClaim { server: server.into(), jwt: jwt.to_owned() }).await {
             Ok((_, ViewAnswer::PushClaim(pushed))) => pushed,
+            Ok(_) => unseen(&NotSeen::Misplaced),
+            Err(error) => unseen(&error),
+        }
+    }
+
+    async fn download(&self, url: &DownloadUrl, sha256: &Sha256Hex) -> Result<(), String> {
+        match self.ask(ViewCall::Download { url: url.clone(), sha256: sha256.clone() }).await {
+            Ok((_, ViewAnswer::Download(downloaded))) => downloaded,
             Ok(_) => unseen(&NotSeen::Misplaced),
             Err(error) => unseen(&error),
         }

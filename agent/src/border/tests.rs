@@ -254,6 +254,10 @@ impl Made {
             ViewCall::Resolver { server: server() },
             ViewCall::AccountJwts { server: server(), accounts: vec![self.text()] },
             ViewCall::PushClaim { server: server(), jwt: self.text() },
+            ViewCall::Download {
+                url: "https://example.com/x".parse().unwrap(),
+                sha256: "ab".repeat(32).parse().unwrap(),
+            },
             ViewCall::ServedLeaf { address, after_info: true },
             ViewCall::HoldPorts { ports: vec![address] },
             ViewCall::AnswerProbes { post: None },
@@ -281,6 +285,7 @@ impl Made {
             ViewAnswer::AccountJwts(Ok(BTreeMap::from([(text(), BTreeSet::from([text()]))]))),
             ViewAnswer::AccountJwts(Err(text())),
             ViewAnswer::PushClaim(Ok(())),
+            ViewAnswer::Download(Err("no".to_owned())),
             ViewAnswer::ServedLeaf(Ok(text())),
             ViewAnswer::HoldPorts(BTreeMap::from([(self.address(), Err(text()))])),
             ViewAnswer::AnswerProbes,

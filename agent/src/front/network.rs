@@ -2,25 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use host_state::DownloadUrl;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::MeshRow;
+use nats_config::Sha256Hex;
+use tokio::sync::Mutex;
 
 use crate::front::held_ports::HeldPorts;
 use crate::front::login::SystemLogin;
 use crate::front::mesh::Mesh;
 use crate::front::resolver::Resolver;
-use crate::front::{monitor, served_leaf};
+use crate::front::{download, monitor, served_leaf};
 use crate::roles::{AgentSettings, LocalServer, MeshPost, ServerView};
 
-/// Looks at the local nats-server and holds its ports while it may not start. One for the life of the process.
+/// Looks at the local nats-server, holds its ports while it may not start, and downloads for it. One for the life of the process.
 #[derive(Debug)]
 pub struct Network {
     resolver: Resolver,
     held: HeldPorts,
     mesh: Mesh,
+    downloads: PathBuf,
+    downloading: Mutex<()>,
 }
 
 impl Network {
@@ -32,6 +38,8 @@ impl Network {
             resolver: Resolver::new(&settings.state_dir, Arc::clone(&login)),
             held: HeldPorts::default(),
             mesh: Mesh::new(login),
+            downloads: settings.place.downloads(&settings.state_dir),
+            downloading: Mutex::new(()),
         }
     }
 }
@@ -61,6 +69,14 @@ impl ServerView for Network {
 
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String> {
         self.resolver.push(server, jwt).await.map_err(|error| host_state::chain(&error))
+    }
+
+    async fn download(&self, url: &DownloadUrl, sha256: &Sha256Hex) -> Result<(), String> {
+        let _one_at_a_time = self.downloading.lock().await;
+        let (url, sha256, directory) = (url.clone(), sha256.clone(), self.downloads.clone());
+        // It ends by its own deadline, whoever still waits for it.
+        let done = tokio::task::spawn_blocking(move || download::download(&url, &sha256, &directory)).await;
+        done.map_err(|error| error.to_string())?.map_err(|error| host_state::chain(&error))
     }
 
     async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String> {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use host_state::DownloadUrl;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use host_state::report::{MeshRow, Outcome, RunStatus};
 use nats_agent::border::RemoteView;
 use nats_agent::roles::{Applier, ApplyMode, ApplyOrder, LeaseAction, LocalServer, MeshPost, ServerView};
 use nats_agent::testing::{LEASE, caller};
-use nats_config::NatsDuration;
+use nats_config::{NatsDuration, Sha256Hex};
 use tokio::sync::mpsc;
 
 use crate::rig::{server_in, until};
@@ -104,6 +105,10 @@ impl ServerView for Told {
 
     async fn push_claim(&self, _server: &LocalServer, jwt: &str) -> Result<(), String> {
         Err(jwt.to_owned())
+    }
+
+    async fn download(&self, url: &DownloadUrl, sha256: &Sha256Hex) -> Result<(), String> {
+        Err(format!("{url} {}", sha256.as_str()))
     }
 
     async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String> {

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
-use host_state::layout;
 use host_state::observed::{ClaimObserved, ClaimsObserved, RunningObserved};
 use host_state::report::MeshRow;
+use host_state::{DownloadUrl, layout};
 use nats_agent::roles::{LocalServer, MeshPost, ServerView};
 use nats_agent::testing::{HOST, VERSION};
+use nats_config::Sha256Hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -111,6 +112,10 @@ impl ServerView for StandInView {
             Some((account.clone(), BTreeSet::from([jwt])))
         };
         Ok(accounts.iter().filter_map(jwt).collect())
+    }
+
+    async fn download(&self, _: &DownloadUrl, _: &Sha256Hex) -> Result<(), String> {
+        Err("the stand-in downloads nothing".to_owned())
     }
 
     async fn push_claim(&self, _: &LocalServer, jwt: &str) -> Result<(), String> {

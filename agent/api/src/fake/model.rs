@@ -180,7 +180,7 @@ impl Model {
     fn observed(&self, desired: &Desired) -> Observed {
         let sha256 = match &desired.server.source {
             BinarySource::File { path: _, sha256 } => sha256.clone(),
-            BinarySource::Agent | BinarySource::Path { .. } => BINARY.to_owned(),
+            BinarySource::Agent | BinarySource::Path { .. } | BinarySource::Url { .. } => BINARY.to_owned(),
         };
         let file = StoreFile {
             store: STORE.to_owned(),
@@ -220,6 +220,10 @@ impl Model {
                 path: "nats-server".to_owned(),
                 version: desired.server.version.clone(),
                 sha256: sha256.clone(),
+                download: match &desired.server.source {
+                    BinarySource::Url { url: _, sha256 } => Some(sha256.as_str().to_owned()),
+                    BinarySource::Agent | BinarySource::Path { .. } | BinarySource::File { .. } => None,
+                },
             },
             unit: host_state::observed::UnitObserved::None,
             process: match &self.running {

@@ -13,7 +13,7 @@ pub(super) fn binary(desired: &Desired, observed: &BinaryObserved) -> Option<Dif
         (BinarySource::File { path: _, sha256 }, found) => {
             let wanted = format!("{version} ({})", short(sha256));
             match found {
-                BinaryObserved::Present { sha256: sum, version: found, path: _ } => {
+                BinaryObserved::Present { sha256: sum, version: found, path: _, download: _ } => {
                     let is_wanted = sum == sha256 && found == version;
                     let found = Some(format!("{found} ({})", short(sum)));
                     (!is_wanted).then_some(Difference::BinaryToInstall { desired: wanted, found })
@@ -26,6 +26,25 @@ pub(super) fn binary(desired: &Desired, observed: &BinaryObserved) -> Option<Dif
                 }
             }
         }
+        (BinarySource::Url { url: _, sha256 }, found) => {
+            let wanted = format!("{version} (download {})", short(sha256.as_str()));
+            let found = match found {
+                BinaryObserved::Present { download, version: found, .. } => {
+                    let is_whole = download.as_deref() == Some(sha256.as_str());
+                    if is_whole && found == version {
+                        return None;
+                    }
+                    Some(if is_whole {
+                        found.clone()
+                    } else {
+                        format!("{found} (changed since it was installed)")
+                    })
+                }
+                BinaryObserved::Missing { path: _ } => None,
+                BinaryObserved::Unusable { path: _, reason } => Some(reason.clone()),
+            };
+            Some(Difference::BinaryToInstall { desired: wanted, found })
+        }
         (BinarySource::Agent | BinarySource::Path { .. }, BinaryObserved::Missing { path }) => {
             Some(foreign(format!("there is no nats-server at `{path}`"), true))
         }
@@ -34,7 +53,7 @@ pub(super) fn binary(desired: &Desired, observed: &BinaryObserved) -> Option<Dif
         }
         (
             BinarySource::Agent | BinarySource::Path { .. },
-            BinaryObserved::Present { path, version: found, sha256: _ },
+            BinaryObserved::Present { path, version: found, sha256: _, download: _ },
         ) => (found != version).then(|| {
             foreign(format!("the nats-server at `{path}` is version `{found}`, not `{version}`"), false)
         }),
@@ -66,6 +85,13 @@ pub(super) fn process(desired: &Desired, observed: &Observed, is_blocked: bool) 
 fn wanted_binary<'a>(desired: &'a Desired, observed: &'a BinaryObserved) -> Option<&'a str> {
     match (&desired.server.source, observed) {
         (BinarySource::File { path: _, sha256 }, _) => Some(sha256),
+        (BinarySource::Url { url: _, sha256: wanted }, BinaryObserved::Present { sha256, download, .. })
+            if download.as_deref() == Some(wanted.as_str()) =>
+        {
+            Some(sha256)
+        }
+        // Not installed yet: an archive does not tell the sum of what is in it, which is another one than what runs.
+        (BinarySource::Url { url: _, sha256: wanted }, _) => Some(wanted.as_str()),
         (BinarySource::Agent | BinarySource::Path { .. }, BinaryObserved::Present { sha256, .. }) => {
             Some(sha256)
         }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use nats_config::{GatewayListener, ServerConfig};
+use nats_config::{GatewayListener, ServerConfig, Sha256Hex};
 use serde::{Deserialize, Serialize};
 
 use super::{Section, SectionKind};
+use crate::DownloadUrl;
 
 /// What one `nats_cluster` asks of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,14 @@ pub enum BinarySource {
         path: String,
         /// SHA-256 of the binary, 64 lower-case hex digits.
         sha256: String,
+    },
+    /// Downloaded by the agent and installed side by side by version and checksum: the binary itself, or a release of
+    /// nats-server, a `.tar.gz` with the binary in it.
+    Url {
+        /// Where it is downloaded.
+        url: DownloadUrl,
+        /// SHA-256 of the file that is downloaded.
+        sha256: Sha256Hex,
     },
 }
 

@@ -22,6 +22,8 @@ pub(crate) const UNSEEN: &str = "it could not be seen";
 pub(crate) const NOT_AFTER: &str = "2027-01-01T00:00:00Z";
 /// Checksum of the binary of a file source.
 pub(crate) const BINARY: &str = "b0";
+/// Sum of an archive with it.
+pub(crate) const DOWNLOAD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// Bytes of a ballast file on the disk of every host here.
 pub(crate) const BALLAST: u64 = 16 << 20;
 
@@ -116,7 +118,11 @@ fn desired() -> impl Strategy<Value = Desired> {
     let lineage = || proptest::option::of(prop_oneof![Just("l1".to_owned()), Just("l2".to_owned())]);
     let source = prop_oneof![
         Just(BinarySource::Agent),
-        Just(BinarySource::File { path: "/x".to_owned(), sha256: BINARY.to_owned() })
+        Just(BinarySource::File { path: "/x".to_owned(), sha256: BINARY.to_owned() }),
+        Just(BinarySource::Url {
+            url: "https://example.com/x.tar.gz".parse().unwrap(),
+            sha256: DOWNLOAD.parse().unwrap()
+        })
     ];
     let claims = proptest::collection::btree_map(
         prop_oneof![Just("A1".to_owned()), Just("A2".to_owned())],
@@ -334,12 +340,14 @@ fn binary() -> impl Strategy<Value = BinaryObserved> {
     let path = "nats-server".to_owned();
     let version = prop_oneof![4 => Just("2.15.1"), 1 => Just("2.14.0")];
     let sum = prop_oneof![3 => Just(BINARY), 1 => Just("b1")];
+    let download = prop_oneof![3 => Just(Some(DOWNLOAD.to_owned())), 1 => Just(None)];
     let present = {
         let path = path.clone();
-        (version, sum).prop_map(move |(version, sum)| BinaryObserved::Present {
+        (version, sum, download).prop_map(move |(version, sum, download)| BinaryObserved::Present {
             path: path.clone(),
             version: version.to_owned(),
             sha256: sum.to_owned(),
+            download,
         })
     };
     prop_oneof![

@@ -21,6 +21,10 @@ pub(crate) fn apply(step: &Step, host: &mut Host) {
                 path: "nats-server".to_owned(),
                 version: host.desired.server.version.clone(),
                 sha256: BINARY.to_owned(),
+                download: match &host.desired.server.source {
+                    BinarySource::Url { url: _, sha256 } => Some(sha256.as_str().to_owned()),
+                    BinarySource::Agent | BinarySource::Path { .. } | BinarySource::File { .. } => None,
+                },
             };
         }
         Step::PrepareStore => prepare_store(host),
@@ -137,6 +141,9 @@ fn answer(host: &mut Host) {
 fn started_binary(host: &Host) -> String {
     match (&host.desired.server.source, &host.observed.binary) {
         (BinarySource::Agent | BinarySource::Path { .. }, BinaryObserved::Present { sha256, .. }) => {
+            sha256.clone()
+        }
+        (BinarySource::Url { .. }, BinaryObserved::Present { sha256, download: Some(_), .. }) => {
             sha256.clone()
         }
         _ => BINARY.to_owned(),

@@ -1,7 +1,9 @@
 //! The nats-server binary: found where the document says, or installed side by side by version and checksum.
 //!
 //! An installed binary never changes: another version or checksum is another directory, so a running server keeps
-//! its own. Nothing is downloaded here.
+//! its own. Nothing is downloaded here: what the front has downloaded is believed when it has the document's SHA-256.
+
+mod archive;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,10 +20,17 @@ use crate::applier::files::{self, FileError};
 use crate::applier::rendition::sha256;
 use crate::parts::effects::{Effect, Effects};
 use crate::parts::nats::process;
+use crate::roles::DOWNLOAD_LIMIT;
 use crate::shadow::unit::TrialUnit;
 
-/// Largest binary that is installed or looked at. nats-server 2.15.1 has about 20 MB.
-const BINARY_LIMIT: u64 = 256 * 1024 * 1024;
+pub use archive::ArchiveError;
+#[cfg(feature = "fuzz")]
+pub(crate) use archive::fuzz as fuzz_archive;
+
+/// Largest binary that is installed or looked at.
+const BINARY_LIMIT: u64 = DOWNLOAD_LIMIT;
+/// Beside an installed binary: its SHA-256, where it was installed from a download that has another one.
+const SUM_FILE: &str = "nats-server.sha256";
 /// How long `--version` may take.
 const VERSION_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -47,6 +56,15 @@ pub enum InstallError {
         /// Its own.
         found: String,
     },
+    /// It holds no binary.
+    #[error("`{path}` cannot be unpacked")]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ArchiveError,
+    },
 }
 
 /// What a file was when it was last asked for version and sum: asking again costs a process and 20 MB of reading.
@@ -62,6 +80,7 @@ struct Seen {
 pub struct Binaries {
     state_dir: PathBuf,
     named_at_start: Option<PathBuf>,
+    downloads: PathBuf,
     directory_mode: u32,
     /// Runs a binary for its version where the agent itself may not; absent where it may.
     trial: Option<Arc<TrialUnit>>,
@@ -73,8 +92,15 @@ impl Binaries {
     /// Binaries below `state_dir`; `named_at_start` is the one that [`BinarySource::Agent`] means.
     #[must_use]
     pub fn new(state_dir: PathBuf, named_at_start: Option<PathBuf>, effects: Effects) -> Binaries {
-        let directory_mode = layout::DIRECTORY_MODE;
-        Binaries { state_dir, named_at_start, directory_mode, trial: None, effects, seen: Mutex::new(None) }
+        let (directory_mode, downloads) = (layout::DIRECTORY_MODE, state_dir.join(layout::DOWNLOADS));
+        let (trial, seen) = (None, Mutex::new(None));
+        Binaries { state_dir, named_at_start, downloads, directory_mode, trial, effects, seen }
+    }
+
+    /// The same, with downloads in this directory.
+    #[must_use]
+    pub fn with_downloads(self, downloads: PathBuf) -> Binaries {
+        Binaries { downloads, ..self }
     }
 
     /// The same, with directories of these permission bits.
@@ -98,10 +124,13 @@ impl Binaries {
                 self.named_at_start.clone().unwrap_or_else(|| PathBuf::from("nats-server"))
             }
             BinarySource::Path { path } => PathBuf::from(path),
-            BinarySource::File { path: _, sha256 } => {
-                self.state_dir.join(layout::BINARIES).join(format!("{version}-{sha256}")).join("nats-server")
-            }
+            BinarySource::File { path: _, sha256 } => self.installed(version, sha256),
+            BinarySource::Url { url: _, sha256 } => self.installed(version, sha256.as_str()),
         }
+    }
+
+    fn installed(&self, version: &str, sha256: &str) -> PathBuf {
+        self.state_dir.join(layout::BINARIES).join(format!("{version}-{sha256}")).join("nats-server")
     }
 
     /// Reads the binary that `server` asks for and asks it for its version.
@@ -128,7 +157,10 @@ impl Binaries {
             return seen.observed;
         }
         let observed = match self.look(&path).await {
-            Ok((version, sha256)) => BinaryObserved::Present { path: shown, version, sha256 },
+            Ok((version, sha256)) => {
+                let download = downloaded_as(&path, server, &sha256);
+                BinaryObserved::Present { path: shown, version, sha256, download }
+            }
             Err(reason) => BinaryObserved::Unusable { path: shown, reason },
         };
         if matches!(observed, BinaryObserved::Present { .. }) {
@@ -138,30 +170,58 @@ impl Binaries {
         observed
     }
 
-    /// Installs the binary from the file that the document names. A no-op when it is not the agent's to install.
+    /// Installs the binary from the file that the document names, or that the front has downloaded for it. A no-op when it
+    /// is not the agent's to install.
     ///
-    /// Afterwards the copy is durable, executable and has the document's checksum. May be repeated. A crash
+    /// Afterwards the copy is durable, executable and what the document's checksum stands for. May be repeated. A crash
     /// half-way leaves no file of its final name.
     ///
     /// # Errors
     /// [`InstallError`]; an installed binary of another version is untouched.
     pub fn install(&self, server: &ServerBinary) -> Result<(), InstallError> {
-        let BinarySource::File { path, sha256: wanted } = &server.source else { return Ok(()) };
-        let from = PathBuf::from(path);
+        let (from, wanted) = match &server.source {
+            BinarySource::Agent | BinarySource::Path { .. } => return Ok(()),
+            BinarySource::File { path, sha256 } => (PathBuf::from(path), sha256.as_str()),
+            BinarySource::Url { url: _, sha256 } => (self.downloads.join(sha256.as_str()), sha256.as_str()),
+        };
         let bytes = files::read_bounded(&from, BINARY_LIMIT)?;
         let bytes = bytes.ok_or_else(|| InstallError::Missing { path: from.clone() })?;
         let found = sha256(&bytes);
-        if found != *wanted {
-            return Err(InstallError::Checksum { path: from, wanted: wanted.clone(), found });
+        if found != wanted {
+            return Err(InstallError::Checksum { path: from, wanted: wanted.to_owned(), found });
         }
+        let is_archive = matches!(server.source, BinarySource::Url { .. }) && archive::is_archive(&bytes);
+        let bytes = if is_archive {
+            archive::binary(&bytes).map_err(|source| InstallError::Archive { path: from, source })?
+        } else {
+            bytes
+        };
         let to = self.path(server);
         files::make_directory(&self.effects, &self.state_dir.join(layout::BINARIES), self.directory_mode)?;
         if let Some(directory) = to.parent() {
             files::make_directory(&self.effects, directory, self.directory_mode)?;
         }
+        if matches!(server.source, BinarySource::Url { .. }) {
+            let sum = sha256(&bytes);
+            let path = to.with_file_name(SUM_FILE);
+            files::write_atomic(
+                &self.effects,
+                Effect::InstallBinary,
+                &path,
+                sum.as_bytes(),
+                layout::PUBLIC_MODE,
+            )?;
+        }
         files::write_atomic(&self.effects, Effect::InstallBinary, &to, &bytes, 0o755)?;
         Ok(())
     }
+}
+
+/// The download that an installed binary with this sum came of; `None` when it did not, or is not what came of it.
+fn downloaded_as(path: &Path, server: &ServerBinary, found: &str) -> Option<String> {
+    let BinarySource::Url { url: _, sha256 } = &server.source else { return None };
+    let noted = files::read_bounded(&path.with_file_name(SUM_FILE), 64).ok()??;
+    (noted == found.as_bytes()).then(|| sha256.as_str().to_owned())
 }
 
 impl Binaries {
@@ -237,7 +297,8 @@ mod tests {
         assert!(matches!(binaries.observe(&server(&sum)).await, BinaryObserved::Missing { .. }));
         binaries.install(&server(&sum)).unwrap();
         let path = binaries.path(&server(&sum)).display().to_string();
-        let expected = BinaryObserved::Present { path, version: "9.9.9".into(), sha256: sum.clone() };
+        let expected =
+            BinaryObserved::Present { path, version: "9.9.9".into(), sha256: sum.clone(), download: None };
         assert_eq!(binaries.observe(&server(&sum)).await, expected);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::document::{BinarySource, FirewallIntent, OnDrift, Profile, ServerBinary};
 use host_state::firewall::Networks;
-use host_state::layout;
+use host_state::{DownloadUrl, layout};
 use identity::HostName;
 use ipnet::IpNet;
 use nats_config::{LameDuck, Logging, NatsDuration, ServerLimits, Sha256Hex, SyncInterval};
@@ -179,6 +179,7 @@ fn server(value: &Value, path: &Path, reading: &mut Reading) -> ServerBinary {
     }
     let installed = reading.text::<String>(value.attr("path"), &path.attr("path"));
     let file = reading.text::<String>(value.attr("file"), &path.attr("file"));
+    let url = reading.text::<DownloadUrl>(value.attr("url"), &path.attr("url"));
     let sha256 = reading.text::<Sha256Hex>(value.attr("sha256"), &path.attr("sha256"));
     for (name, given) in [("path", &installed), ("file", &file)] {
         if let Some(given) = given.as_ref().filter(|given| !given.starts_with('/')) {
@@ -191,27 +192,37 @@ fn server(value: &Value, path: &Path, reading: &mut Reading) -> ServerBinary {
         reading
             .push(Diagnostic::error("The nats-server binary is not said clearly", why).at(path.attr(name)));
     };
-    let source = match (installed, file) {
-        (Some(_), Some(_)) => {
-            refuse("file", "Set at most one of `path` and `file`.");
+    let source = match (installed, file, url) {
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            refuse("version", "Set at most one of `path`, `file` and `url`.");
             BinarySource::Agent
         }
-        (Some(path), None) => {
+        (Some(path), None, None) => {
             if has_sum {
-                refuse("sha256", "It belongs to `file`; leave it out with `path`.");
+                refuse("sha256", "It belongs to `file` or `url`; leave it out with `path`.");
             }
             BinarySource::Path { path }
         }
-        (None, Some(path)) => {
+        (None, None, Some(url)) => {
+            if !has_sum {
+                refuse("url", "Give the `sha256` of the download too.");
+            }
+            match sha256 {
+                Some(sha256) => BinarySource::Url { url, sha256 },
+                // Unknown or told already.
+                None => BinarySource::Agent,
+            }
+        }
+        (None, Some(path), None) => {
             if !has_sum {
                 refuse("file", "Give the `sha256` of the binary too.");
             }
             let sha256 = sha256.map(String::from).unwrap_or_default();
             BinarySource::File { path, sha256 }
         }
-        (None, None) => {
-            if has_sum && value.attr("file").is_null() {
-                refuse("sha256", "It belongs to `file`; give that too.");
+        (None, None, None) => {
+            if has_sum && value.attr("file").is_null() && value.attr("url").is_null() {
+                refuse("sha256", "It belongs to `file` or `url`; give one of them too.");
             }
             BinarySource::Agent
         }

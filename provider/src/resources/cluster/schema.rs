@@ -163,7 +163,11 @@ fn server() -> Attribute {
                 "Absolute path on each host of a binary to install side by side with others, with `sha256`. Not \
                  with `path`.",
             ),
-            Attribute::string("sha256").description("SHA-256 of `file`, 64 hex digits."),
+            Attribute::string("url").description(
+                "Where each host downloads it, `https://` or `http://`, with `sha256`: the binary itself, or a release of \
+                 nats-server (`.tar.gz`). Installed side by side with others. Not with `path` or `file`.",
+            ),
+            Attribute::string("sha256").description("SHA-256 of `file`, or of what `url` gives, 64 hex digits."),
         ],
     )
     .description("The nats-server binary.")
