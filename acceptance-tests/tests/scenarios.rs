@@ -11,6 +11,8 @@
     )
 )]
 
+#[path = "scenarios/audit.rs"]
+mod audit;
 #[path = "scenarios/drift.rs"]
 mod drift;
 #[path = "scenarios/failed_creates.rs"]

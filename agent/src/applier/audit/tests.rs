@@ -202,7 +202,8 @@ fn damage_is_a_finding_and_the_log_goes_on_in_a_new_file() {
     let path = file(state.path(), 1);
     let whole = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, whole.replace("\"rendition\":1", "\"rendition\":7")).unwrap();
-    let found = "the audit log is damaged, `000001.jsonl` line 2: record 2 was changed: its hash does not fit its content";
+    let found =
+        "log is damaged, `000001.jsonl` line 2: record 2 was changed: its hash does not fit its content";
     assert_eq!(problems(&log)[0], found);
     log.announce(rendition(3)).unwrap().end(Ended::Done);
     log.settle();
