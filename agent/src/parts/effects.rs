@@ -174,6 +174,7 @@ pub const UNAUDITED: &[Effect] = &[
     Effect::CheckConfiguration,
     Effect::BootShadow,
     Effect::EndTrial,
+    Effect::CheckTable,
     Effect::WriteProbe,
     Effect::RemoveProbe,
     Effect::KeepProbe,

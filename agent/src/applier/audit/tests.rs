@@ -146,6 +146,7 @@ fn a_log_that_cannot_be_written_freezes_changes_but_not_what_cannot_wait() {
         "{text}"
     );
     gated.run(Effect::SwapCurrent, || Ok(())).unwrap_err();
+    gated.run(Effect::ReplaceTable, || Ok(())).unwrap();
     let announced = log.announce_anyway(rendition(2));
     gated.run(Effect::SwapCurrent, || Ok(())).unwrap();
     announced.end(Ended::Done);
@@ -155,7 +156,7 @@ fn a_log_that_cannot_be_written_freezes_changes_but_not_what_cannot_wait() {
     assert_eq!(problems(&log), Vec::<String>::new());
     let told = told(state.path());
     assert!(told[1].starts_with("2: changes were frozen: the audit log cannot be written"), "{told:?}");
-    assert_eq!(told[2..], ["3 late: keep rendition 2"]);
+    assert_eq!(told[2..], ["3 late: replace-table", "4 late: keep rendition 2"]);
 }
 
 #[test]
