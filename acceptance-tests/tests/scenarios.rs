@@ -11,6 +11,8 @@
     )
 )]
 
+#[path = "scenarios/audit.rs"]
+mod audit;
 #[path = "scenarios/downloads.rs"]
 mod downloads;
 #[path = "scenarios/drift.rs"]

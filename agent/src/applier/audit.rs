@@ -30,6 +30,10 @@ use super::host::now_ms;
 use crate::parts::effects::{Effect, Effects, Gate};
 use crate::roles::ApplierError;
 
+/// Effects that happen also where they cannot be written down, when nothing announced them: they close a hole in the
+/// firewall. New rules come by a step of a change, which is not made then.
+const CANNOT_WAIT: [Effect; 3] = [Effect::ReplaceTable, Effect::WriteFirewall, Effect::EndFirewallTrial];
+
 /// Why a change was not announced, and so not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AuditError {
@@ -131,7 +135,15 @@ impl Gate for Log {
             return Ok(());
         }
         let record = record(&kept, What::Effect { effect: effect.to_string() });
-        kept.append(&record).map(|_| ()).map_err(std::io::Error::other)
+        match kept.append(&record) {
+            Ok(_) => Ok(()),
+            Err(error) if CANNOT_WAIT.contains(&effect) => {
+                tracing::error!(error = host_state::chain(&error), %effect, "done without a record");
+                kept.miss(Record { late: true, ..record });
+                Ok(())
+            }
+            Err(error) => Err(std::io::Error::other(error)),
+        }
     }
 }
 

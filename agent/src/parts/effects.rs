@@ -191,6 +191,7 @@ pub const UNAUDITED: &[Effect] = &[
     Effect::EndTrial,
     Effect::WriteTrialRequest,
     Effect::RunTrial,
+    Effect::CheckTable,
     Effect::WriteProbe,
     Effect::RemoveProbe,
     Effect::KeepProbe,

@@ -147,7 +147,7 @@ impl Kept {
             };
             findings.push(Finding {
                 item: "audit".to_owned(),
-                problem: format!("the audit log is damaged, {first}{more}"),
+                problem: format!("log is damaged, {first}{more}"),
                 remedy: "look at it with `nats-agent audit verify` on the host and find out who changed it; a file that \
                          is put back from a copy ends this"
                     .to_owned(),
@@ -156,7 +156,7 @@ impl Kept {
         if let Some(reason) = &self.trouble {
             findings.push(Finding {
                 item: "audit".to_owned(),
-                problem: reason.clone(),
+                problem: format!("changes are frozen: {reason}"),
                 remedy: "make room or repair the disk; certificates are renewed meanwhile".to_owned(),
             });
         }

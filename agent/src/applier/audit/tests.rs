@@ -146,6 +146,7 @@ fn a_log_that_cannot_be_written_freezes_changes_but_not_what_cannot_wait() {
         "{text}"
     );
     gated.run(Effect::SwapCurrent, || Ok(())).unwrap_err();
+    gated.run(Effect::ReplaceTable, || Ok(())).unwrap();
     let announced = log.announce_anyway(rendition(2));
     gated.run(Effect::SwapCurrent, || Ok(())).unwrap();
     announced.end(Ended::Done);
@@ -155,7 +156,7 @@ fn a_log_that_cannot_be_written_freezes_changes_but_not_what_cannot_wait() {
     assert_eq!(problems(&log), Vec::<String>::new());
     let told = told(state.path());
     assert!(told[1].starts_with("2: changes were frozen: the audit log cannot be written"), "{told:?}");
-    assert_eq!(told[2..], ["3 late: keep rendition 2"]);
+    assert_eq!(told[2..], ["3 late: replace-table", "4 late: keep rendition 2"]);
 }
 
 #[test]
@@ -202,7 +203,8 @@ fn damage_is_a_finding_and_the_log_goes_on_in_a_new_file() {
     let path = file(state.path(), 1);
     let whole = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, whole.replace("\"rendition\":1", "\"rendition\":7")).unwrap();
-    let found = "the audit log is damaged, `000001.jsonl` line 2: record 2 was changed: its hash does not fit its content";
+    let found =
+        "log is damaged, `000001.jsonl` line 2: record 2 was changed: its hash does not fit its content";
     assert_eq!(problems(&log)[0], found);
     log.announce(rendition(3)).unwrap().end(Ended::Done);
     log.settle();
