@@ -5,7 +5,12 @@
 //! [`Stage`] for, and leaves all hosts running with the package installed.
 
 mod boot;
+mod drift;
+mod revoked;
 mod stage;
+mod store;
+mod supercluster;
+mod system;
 mod units;
 
 use anyhow::Result;
@@ -36,5 +41,25 @@ pub const CHECKS: &[Check] = &[
         name: "units",
         promise: "units are as closed as promised, and systemd ignores nothing of them",
         run: units::check,
+    },
+    Check {
+        name: "supercluster",
+        promise: "one apply takes hosts with the package and user data to a working supercluster; the second plan is empty",
+        run: supercluster::check,
+    },
+    Check {
+        name: "drift",
+        promise: "everything managed that a hand changes is named by the next plan; an untouched system says nothing",
+        run: drift::check,
+    },
+    Check {
+        name: "revoked",
+        promise: "a lost host is out of every route and gateway within 10 s of its apply",
+        run: revoked::check,
+    },
+    Check {
+        name: "store",
+        promise: "no server starts on a disk that is away, another's, broken or full; plan and host say why; no file is touched",
+        run: store::check,
     },
 ];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::system::System;
 use crate::rig::hosts::Hosts;
 
 /// How long the agent's units may take until they run.
@@ -28,6 +29,8 @@ pub struct Programs {
 pub struct Stage {
     programs: Programs,
     hosts: Hosts,
+    /// Absent until a check asks for it.
+    system: Option<System>,
 }
 
 impl Stage {
@@ -38,7 +41,7 @@ impl Stage {
     pub fn new(programs: Programs) -> Result<Self> {
         let packages = programs.package.parent().context("the package lies in a folder")?;
         let hosts = Hosts::lay_out(&programs.tree, packages)?;
-        Ok(Self { programs, hosts })
+        Ok(Self { programs, hosts, system: None })
     }
 
     /// The programs.
@@ -79,4 +82,33 @@ impl Stage {
         }
         Ok(&mut self.hosts)
     }
+
+    /// As [`Stage::installed`], and all of it one supercluster as [`System::declare`] says, applied once.
+    ///
+    /// # Errors
+    /// As [`Stage::installed`], and when the apply fails.
+    pub fn supercluster(&mut self) -> Result<(&mut Hosts, &mut System)> {
+        self.installed()?;
+        if self.system.is_none() {
+            let system = System::declare(&self.hosts, &self.programs.provider)?;
+            system.apply(&self.hosts).with_context(|| failures(&self.hosts))?;
+            self.system = Some(system);
+        }
+        let system = self.system.as_mut().context("it was put there a moment ago")?;
+        Ok((&mut self.hosts, system))
+    }
+}
+
+/// What hosts say of units that failed, for whoever reads why a check could not be made.
+fn failures(hosts: &Hosts) -> String {
+    let mut text = String::new();
+    for host in hosts.all() {
+        let units =
+            host.run(&["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).unwrap_or_default();
+        for unit in units.lines().filter_map(|line| line.split_whitespace().next()) {
+            let journal = host.journal(&["--lines=25", "--output=cat", "--unit", unit]).unwrap_or_default();
+            text += &format!("{unit} of {} failed:\n{journal}\n", host.name());
+        }
+    }
+    text
 }

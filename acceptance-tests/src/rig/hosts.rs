@@ -7,6 +7,7 @@
 //! [`isolation::enter`] comes first. It takes the process into namespaces of its own, so that nothing of this machine is
 //! changed and all of it ends with the process, however that ends.
 
+mod cgroups;
 pub mod disk;
 pub mod execute;
 pub mod host;
@@ -50,6 +51,7 @@ impl Hosts {
     /// When this process has not entered [`isolation`], or a network, disk or mount cannot be made.
     pub fn lay_out(tree: &Path, packages: &Path) -> Result<Self> {
         isolation::ensure_inside()?;
+        cgroups::sweep();
         let folder = Folder::new()?;
         let lan = Lan::new()?;
         let mut hosts = Vec::new();
@@ -130,6 +132,13 @@ impl Hosts {
             host.wait_off()?;
         }
         self.boot_these(wanted)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        self.hosts.clear();
+        cgroups::sweep();
     }
 }
 

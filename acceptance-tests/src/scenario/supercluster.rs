@@ -112,7 +112,10 @@ fn hosts(fleet: &Fleet) -> Value {
 }
 
 /// A key as `openssl rand -base64 32` makes it.
-fn random_root_key() -> Result<String> {
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn random_root_key() -> Result<String> {
     use std::io::Read;
 
     let mut bytes = [0_u8; 32];

@@ -1,5 +1,6 @@
 //! Real traffic by a client that is not ours: publishes in one cluster, reads in another.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,14 +30,22 @@ pub fn talk<T>(conversation: impl Future<Output = Result<T>>) -> Result<T> {
 /// # Errors
 /// When the server cannot be reached, is not who it should be, or refuses the credentials.
 pub async fn connect(host: &Host, credentials: &Path) -> Result<async_nats::Client> {
+    connect_to(host.address(), &host.state_dir().join("current/ca.pem"), credentials).await
+}
+
+/// As [`connect`], by the server's address and the file of the CA that signed its issuer.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to(address: Ipv4Addr, ca: &Path, credentials: &Path) -> Result<async_nats::Client> {
     let options = async_nats::ConnectOptions::with_credentials_file(credentials)
         .await
         .context("read the credentials")?
         .require_tls(true)
-        .add_root_certificates(host.state_dir().join("current/ca.pem"))
+        .add_root_certificates(ca.to_owned())
         .connection_timeout(PATIENCE);
-    let address = format!("tls://{}:{CLIENT_PORT}", host.address());
-    options.connect(address).await.with_context(|| format!("connect to the server of `{}`", host.name()))
+    let connected = options.connect(format!("tls://{address}:{CLIENT_PORT}")).await;
+    connected.with_context(|| format!("connect to the server at {address}"))
 }
 
 /// Publishes `count` messages on `subject` and waits until the stream has acknowledged each.

@@ -83,7 +83,7 @@ impl Host {
         let wanted = self.wanted(target);
         let directory = target.cluster.store.directory.clone();
         let limit = match (self.running_server(), self.settings.place) {
-            (Some(server), _) => LimitOf::Server(server.facts().pid),
+            (Some(server), _) => LimitOf::Server(server.run().pid),
             (None, Place::Process) => LimitOf::Own,
             (None, Place::Host(_)) => LimitOf::Nobody,
         };

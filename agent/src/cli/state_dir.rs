@@ -54,16 +54,18 @@ mod tests {
     fn it_is_made_and_made_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        prepare(&path).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o2750)).unwrap();
         let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
-        check(&path).unwrap();
-        assert_eq!(mode(), 0o2750, "only checked");
+        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         prepare(&path).unwrap();
         assert_eq!(mode(), 0o700);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o2750)).unwrap();
+        set(0o755);
+        check(&path).unwrap();
+        assert_eq!(mode(), 0o755, "only checked");
         prepare(&path).unwrap();
-        assert_eq!(mode(), 0o2750);
+        assert_eq!(mode(), 0o700);
+        set(0o2750);
+        prepare(&path).unwrap();
+        assert_eq!(mode(), 0o2750, "shared with nats-server's user, as the package makes it");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::cgroups;
 use super::disk::Disk;
 use super::execute::{output_with, run, run_with};
 use super::network::{Lan, Network, Place};
@@ -109,7 +110,8 @@ impl Host {
     pub(super) fn start(&mut self, lan: &Lan) -> Result<()> {
         self.running = None;
         lan.connect(&self.name, self.place)?;
-        let mut command = Command::new("systemd-nspawn");
+        let run = self.folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let mut command = cgroups::command_in_own(&run, &self.name, "systemd-nspawn");
         command
             // Settings of its own network may be changed inside; those of this machine's kernel may not.
             .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")

@@ -70,6 +70,12 @@ impl Place {
         Ipv4Addr::new(10, network.second(), self.site, 10 + self.number)
     }
 
+    /// Its hardware address on `network`; a host keeps it over boots, as machines do, or its neighbours would send to one that
+    /// is gone until they ask again.
+    fn mac(self, network: Network) -> String {
+        format!("02:{}:00:00:{:02x}:{:02x}", network.second(), self.site, self.number)
+    }
+
     /// Its IPv6 address on `network`; written as the IPv4 one is, so its last group reads the same.
     #[must_use]
     pub fn v6(self, network: Network) -> Ipv6Addr {
@@ -134,7 +140,8 @@ impl Lan {
             let (name, outer) = (network.name(), format!("{host}.{}", network.name()));
             inside += &format!(
                 "link add {name}0 type veth peer name {outer}\nlink set {outer} netns {ROUTER}\n\
-                 link set {name}0 up\naddr add {}/24 dev {name}0\naddr add {}/64 dev {name}0 nodad\n",
+                 link set {name}0 address {} up\naddr add {}/24 dev {name}0\naddr add {}/64 dev {name}0 nodad\n",
+                place.mac(network),
                 place.v4(network),
                 place.v6(network),
             );
@@ -151,7 +158,11 @@ impl Lan {
 
     /// Takes a host's network away, if it has one.
     pub(super) fn disconnect(&self, host: &str) {
-        // Absent at its first start.
+        // Absent at its first start. The links by themselves, because a namespace's own go some time after it.
+        for network in Network::ALL {
+            let outer = format!("{host}.{}", network.name());
+            let _ = run(Command::new("ip").args(["-n", ROUTER, "link", "del", &outer]));
+        }
         let _ = run(Command::new("ip").args(["netns", "del", host]));
     }
 

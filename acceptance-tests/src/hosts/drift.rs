@@ -1,0 +1,180 @@
+//! Everything that is managed, changed by hand: the next plan names host, item and setting, and an apply or the hand puts it
+//! right. And a system that nobody touches says nothing, however often it is looked at.
+
+use anyhow::{Context, Result};
+
+use super::Stage;
+use super::system::System;
+use crate::proof::Row;
+use crate::rig::hosts::{Host, Hosts};
+
+/// Plans of the system that nobody touched.
+const REFRESHES: usize = 20;
+/// One change by hand.
+struct Case {
+    /// What is done, in words.
+    what: &'static str,
+    /// What the plan must say in one line, beside the host's name.
+    words: &'static [&'static str],
+    /// What is done, as a line of shell; the state directory is the working directory.
+    hand: &'static str,
+    /// What puts it right where an apply must not; empty where it does.
+    undo: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        what: "drop-in edited",
+        words: &["unit", "LimitNOFILE"],
+        hand: "sed -i 's/^LimitNOFILE=.*/LimitNOFILE=64/' /etc/systemd/system/nats-server.service.d/50-nats-agent.conf",
+        undo: "",
+    },
+    Case {
+        what: "drop-in removed",
+        words: &["unit", "50-nats-agent.conf"],
+        hand: "rm /etc/systemd/system/nats-server.service.d/50-nats-agent.conf",
+        undo: "",
+    },
+    Case {
+        what: "drop-in of somebody else",
+        words: &["unit", "99-hand.conf"],
+        hand: "printf '[Service]\\nNice=5\\n' > /etc/systemd/system/nats-server.service.d/99-hand.conf; systemctl daemon-reload",
+        undo: "rm /etc/systemd/system/nats-server.service.d/99-hand.conf; systemctl daemon-reload",
+    },
+    Case {
+        what: "unit file replaced",
+        words: &["unit", "/etc/systemd/system/nats-server.service"],
+        hand: "cp /usr/lib/systemd/system/nats-server.service /etc/systemd/system/; systemctl daemon-reload",
+        undo: "rm /etc/systemd/system/nats-server.service; systemctl daemon-reload",
+    },
+    Case {
+        what: "configuration edited",
+        words: &["configuration", "max_payload"],
+        hand: "sed -i 's/^{/{\"max_payload\": 2097152,/' current/nats-server.json",
+        undo: "",
+    },
+    Case {
+        what: "certificate replaced",
+        words: &["certificate", "server.pem"],
+        hand: "cp current/ca.pem current/server.pem",
+        undo: "",
+    },
+    Case {
+        what: "key removed",
+        words: &["key", "server-key.pem"],
+        hand: "rm current/server-key.pem",
+        undo: "",
+    },
+    Case {
+        what: "key readable by all",
+        words: &["key", "server-key.pem", "mode"],
+        hand: "chmod 0644 current/server-key.pem",
+        undo: "",
+    },
+    Case {
+        what: "firewall rule added",
+        words: &["firewall"],
+        hand: "nft add rule inet nats_agent input tcp dport 4222 accept",
+        undo: "",
+    },
+    Case {
+        what: "firewall rule removed",
+        words: &["firewall"],
+        hand: "set -- $(nft -a list table inet nats_agent | awk '/^\\tchain/ { chain = $2 } / drop / { print chain, $NF; exit }'); nft delete rule inet nats_agent $1 handle $2",
+        undo: "",
+    },
+    Case {
+        what: "firewall table gone",
+        words: &["firewall", "nft"],
+        hand: "nft delete table inet nats_agent",
+        undo: "",
+    },
+    Case {
+        what: "store opened to all",
+        words: &["store", "mode"],
+        hand: "chmod 0755 /data/jetstream",
+        undo: "",
+    },
+    Case {
+        what: "store of another user",
+        words: &["store", "owner"],
+        hand: "chown root /data/jetstream",
+        undo: "",
+    },
+    Case {
+        what: "service stopped",
+        words: &["process", "stopped"],
+        hand: "systemctl stop nats-server.service",
+        undo: "",
+    },
+    Case {
+        what: "service masked",
+        words: &["unit", "masked"],
+        hand: "systemctl mask nats-server.service",
+        undo: "",
+    },
+    Case {
+        what: "binary replaced",
+        words: &["process", "binary"],
+        hand: "cp /usr/local/bin/nats-server /usr/local/bin/new; printf x >> /usr/local/bin/new; mv /usr/local/bin/new /usr/local/bin/nats-server",
+        undo: "",
+    },
+];
+
+pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
+    let (hosts, system) = stage.supercluster()?;
+    let mut named = 0;
+    let mut rows = Vec::new();
+    let before = system.told()?;
+    for line in &before.lines {
+        rows.push(Row::told("told before anything was changed", line));
+    }
+    for round in CASES.chunks(hosts.all().len()) {
+        let told = changed(hosts, system, round)?;
+        for (case, host) in round.iter().zip(hosts.all()) {
+            let words: Vec<&str> = [host.name()].into_iter().chain(case.words.iter().copied()).collect();
+            if told.holds(&words) {
+                named += 1;
+            } else {
+                rows.push(Row::exactly(
+                    case.what,
+                    format!("not named on {}", host.name()),
+                    "named".to_owned(),
+                ));
+            }
+        }
+        if told.lines.is_empty() || named < CASES.len() {
+            rows.extend(told.lines.iter().map(|line| Row::told("the plan said", line)));
+        }
+        for (case, host) in round.iter().zip(hosts.all()) {
+            if !case.undo.is_empty() {
+                by_hand(host, case.undo)?;
+            }
+        }
+        system.apply(hosts).context("repair what was changed")?;
+        let after = system.told()?;
+        rows.push(Row::exactly("drift and findings after an apply", after.lines.len(), 0));
+        rows.extend(after.lines.iter().map(|line| Row::told("still told", line)));
+    }
+    rows.push(Row::exactly("changes by hand that the next plan named", named, CASES.len()));
+    let mut told = 0;
+    for _ in 0..REFRESHES {
+        let seen = system.told()?;
+        told += seen.lines.len() + usize::from(!seen.is_empty);
+    }
+    rows.push(Row::told("refreshes of the system that nobody touched", REFRESHES));
+    rows.push(Row::exactly("drift and findings in them", told, 0));
+    Ok(rows)
+}
+
+/// Makes each change on a host of its own and plans.
+fn changed(hosts: &Hosts, system: &System, round: &[Case]) -> Result<super::system::Told> {
+    for (case, host) in round.iter().zip(hosts.all()) {
+        by_hand(host, case.hand).context(case.what)?;
+    }
+    system.told()
+}
+
+fn by_hand(host: &Host, line: &str) -> Result<()> {
+    host.run(&["sh", "-ec", &format!("cd /var/lib/nats-agent; {line}")]).map(drop)
+}
