@@ -184,7 +184,13 @@ impl Binaries {
             BinarySource::File { path, sha256 } => (PathBuf::from(path), sha256.as_str()),
             BinarySource::Url { url: _, sha256 } => (self.downloads.join(sha256.as_str()), sha256.as_str()),
         };
-        let bytes = files::read_bounded(&from, BINARY_LIMIT)?;
+        let bytes = match &server.source {
+            // The front writes it, and may be anybody's by now.
+            BinarySource::Url { .. } => files::read_untrusted(&from, BINARY_LIMIT)?,
+            BinarySource::Agent | BinarySource::Path { .. } | BinarySource::File { .. } => {
+                files::read_bounded(&from, BINARY_LIMIT)?
+            }
+        };
         let bytes = bytes.ok_or_else(|| InstallError::Missing { path: from.clone() })?;
         let found = sha256(&bytes);
         if found != wanted {
@@ -300,5 +306,33 @@ mod tests {
         let expected =
             BinaryObserved::Present { path, version: "9.9.9".into(), sha256: sum.clone(), download: None };
         assert_eq!(binaries.observe(&server(&sum)).await, expected);
+    }
+
+    #[test]
+    fn what_the_front_hands_over_is_a_file_of_its_own_or_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let downloads = directory.path().join("downloads");
+        std::fs::create_dir(&downloads).unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::write(&elsewhere, "another's").unwrap();
+        let sum = sha256(b"another's");
+        let link = downloads.join(&sum);
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let binaries =
+            Binaries::new(directory.path().to_owned(), None, Effects::default()).with_downloads(downloads);
+        let url = "https://releases.example/nats-server".parse().unwrap();
+        let source = BinarySource::Url { url, sha256: sum.parse().unwrap() };
+        let server = ServerBinary { version: "9.9.9".into(), source };
+        assert!(matches!(binaries.install(&server), Err(InstallError::File(_))));
+        std::fs::remove_file(&link).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &link,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(matches!(binaries.install(&server), Err(InstallError::File(_))), "and is not waited for");
     }
 }
