@@ -102,7 +102,12 @@ impl Host {
             return;
         }
         // What systemd starts again by itself is left to it.
-        let is_left = self.follow_unit().await == Followed::Coming;
+        // What a change that is under way starts and stops is its own to tell.
+        let is_left = self.service.is_some()
+            && match self.try_work() {
+                Some(_work) => self.follow_unit().await == Followed::Coming,
+                None => true,
+            };
         let has_ended = !is_left && self.server().is_some_and(|server| !server.is_running());
         if has_ended && Instant::now() >= clock.start {
             self.server_ended(clock).await;
@@ -302,7 +307,10 @@ impl Host {
         if facts.formed || facts.meta_lineage.is_none() || self.running_server().is_none() {
             return;
         }
-        let Some(monitor) = self.running_config().as_ref().and_then(gate::monitor_address) else { return };
+        // A server that was found running tells of no configuration; its monitoring port is that of the rendition.
+        let rendered = || self.renditions.model(self.renditions.current().ok().flatten()?).ok();
+        let config = self.running_config().or_else(rendered);
+        let Some(monitor) = config.as_ref().and_then(gate::monitor_address) else { return };
         if self.view.healthz(monitor, "js-meta-only=true").await.is_err() {
             return;
         }
