@@ -40,7 +40,10 @@ pub struct Wave {
 ///
 /// `max_unavailable` bounds how many servers of one cluster restart at once; servers of two clusters never do. 0
 /// counts as 1.
-pub fn waves(changes: &BTreeMap<HostName, HostChange>, max_unavailable: u32) -> Vec<Wave> {
+///
+/// `is_one_away`: some declared host is absent. Its server may still run, and until all know that it is out, what clusters
+/// say to each other may go through it and be lost, which no canary can wait for: all reload at once.
+pub fn waves(changes: &BTreeMap<HostName, HostChange>, max_unavailable: u32, is_one_away: bool) -> Vec<Wave> {
     let of = |impact: Impact| -> BTreeSet<HostName> {
         changes.iter().filter(|(_, change)| change.impact == impact).map(|(host, _)| host.clone()).collect()
     };
@@ -50,7 +53,9 @@ pub fn waves(changes: &BTreeMap<HostName, HostChange>, max_unavailable: u32) -> 
     waves.extend(wave(Impact::None, of(Impact::None)));
     let mut reloads = of(Impact::Reload);
     let canary = reloads.iter().find(|host| !changes[*host].is_meta_leader).or(reloads.first()).cloned();
-    if let Some(canary) = canary {
+    if is_one_away {
+        waves.extend(wave(Impact::Reload, reloads));
+    } else if let Some(canary) = canary {
         reloads.remove(&canary);
         waves.extend(wave(Impact::Reload, BTreeSet::from([canary])));
         waves.extend(wave(Impact::Reload, reloads));

@@ -124,6 +124,13 @@ impl Conductor<'_> {
         ExpectedTopology { servers: running.clone(), absent, taking_down: 0 }
     }
 
+    /// Whether some declared host is absent, by what is known here or what hosts were told.
+    fn is_one_away(&self) -> bool {
+        let mut told =
+            self.hosts.values().filter_map(Joined::cluster).flat_map(|section| absent_nodes(&section));
+        !self.system.absent.is_empty() || told.next().is_some()
+    }
+
     /// Every agent has seen a meta leader, so that none will ever be formed into another system.
     async fn wait_formed(&self, progress: &mut Progress) -> Result<(), String> {
         loop {
@@ -165,7 +172,7 @@ impl Conductor<'_> {
             .filter_map(|(host, _)| Some((host.to_string(), self.system.hosts.get(host)?.cluster.clone())))
             .collect();
         running.extend(self.others_running().await);
-        for wave in waves(&changes, self.rollout.max_unavailable) {
+        for wave in waves(&changes, self.rollout.max_unavailable, self.is_one_away()) {
             let result = self.go(&wave, orders, &mut running).await;
             match result {
                 Ok(done) => {

@@ -45,20 +45,28 @@ fn restarts_end_with_the_meta_leader_in_the_last_cluster() {
         ("b-3", "b", Restart, false),
     ]);
     assert_eq!(
-        told(&waves(&changes, 1)),
+        told(&waves(&changes, 1, false)),
         ["Restart b-1", "Restart b-2", "Restart b-3", "Restart a-2", "Restart a-1 after handing over"]
     );
     assert_eq!(
-        told(&waves(&changes, 2)),
+        told(&waves(&changes, 2, false)),
         ["Restart b-1,b-2", "Restart b-3", "Restart a-2", "Restart a-1 after handing over"]
     );
+}
+
+#[test]
+fn reloads_go_behind_a_canary_unless_a_host_is_away() {
+    let hosts = ["a-1", "a-2", "b-1"].map(|name| (name, &name[..1], Impact::Reload, false));
+    let changes = changes(&hosts);
+    assert_eq!(told(&waves(&changes, 1, false)), ["Reload a-1", "Reload a-2,b-1"]);
+    assert_eq!(told(&waves(&changes, 1, true)), ["Reload a-1,a-2,b-1"]);
 }
 
 #[test]
 fn those_that_lead_the_least_restart_first() {
     let mut changes = changes(&[("a-1", "a", Impact::Restart, false), ("a-2", "a", Impact::Restart, false)]);
     changes.get_mut(&host("a-1")).unwrap().leaderships = 3;
-    assert_eq!(told(&waves(&changes, 1)), ["Restart a-2", "Restart a-1"]);
+    assert_eq!(told(&waves(&changes, 1, false)), ["Restart a-2", "Restart a-1"]);
 }
 
 #[test]
@@ -74,7 +82,7 @@ fn reloads_go_first_behind_one_canary_and_new_servers_start_last() {
         ("b-3", "b", Stop, false),
     ]);
     assert_eq!(
-        told(&waves(&changes, 1)),
+        told(&waves(&changes, 1, false)),
         ["None b-2", "Reload a-2", "Reload a-1,a-3", "Stop b-3", "Restart b-1", "Start a-4"]
     );
 }
@@ -85,7 +93,7 @@ fn members_that_are_down_start_before_others_restart() {
     let mut changes =
         changes(&[("a-1", "a", Start, false), ("a-2", "a", Start, false), ("a-3", "a", Restart, false)]);
     changes.get_mut(&host("a-1")).unwrap().is_fresh = false;
-    assert_eq!(told(&waves(&changes, 1)), ["Start a-1", "Restart a-3", "Start a-2"]);
+    assert_eq!(told(&waves(&changes, 1, false)), ["Start a-1", "Restart a-3", "Start a-2"]);
 }
 
 fn past(cluster: &str, lineage: Option<&str>, formed: bool) -> Past {
@@ -144,7 +152,7 @@ fn any_changes() -> impl Strategy<Value = BTreeMap<HostName, HostChange>> {
 proptest! {
     #[test]
     fn every_host_goes_once_and_restarts_stay_within_bounds(changes in any_changes(), most in 0_u32..4) {
-        let waves = waves(&changes, most);
+        let waves = waves(&changes, most, false);
         let mut seen = BTreeSet::new();
         for wave in &waves {
             prop_assert!(!wave.hosts.is_empty());
