@@ -266,10 +266,12 @@ fn the_applier_opens_no_inet_socket() {
         ("use async_nats::Client;", "async_nats::Client"),
         ("fn f(c: tonic::transport::Channel) {}", "tonic::transport::Channel"),
     ] {
-        for file in ["agent/src/applier.rs", "agent/src/applier/ledger.rs"] {
+        for file in ["agent/src/applier.rs", "agent/src/applier/ledger.rs", "agent/src/border/link.rs"] {
             assert_eq!(
                 findings_of(file, &format!("//! Applier.\n{code}\n")),
-                [format!("{file}:2: the applier, which has no inet sockets, must not name `{named}`")],
+                [format!(
+                    "{file}:2: the applier and the border before it, which have no inet sockets, must not name `{named}`"
+                )],
                 "{code}"
             );
         }
@@ -292,7 +294,7 @@ fn source_that_does_not_parse_is_an_error_that_names_the_file() {
 fn the_applier_changes_nothing_past_its_named_effects() {
     let files = "the applier, which changes files through `applier/files.rs` by named effects only,";
     let processes =
-        "the applier, whose processes are started and signalled by named effects in four files only,";
+        "the applier, whose processes are started and signalled by named effects in five files only,";
     for (line, what, named) in [
         ("fn f() { std::fs::write(\"a\", \"b\").ok(); }", files, "std::fs::write"),
         ("use std::fs::File;\nfn f() { File::create(\"a\").ok(); }", files, "std::fs::File::create"),
