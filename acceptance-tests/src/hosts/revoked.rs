@@ -1,5 +1,6 @@
 //! A lost host that is marked absent is out of every route and gateway at once, though it still runs with all its keys.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -8,7 +9,8 @@ use serde_json::Value;
 use super::Stage;
 use crate::proof::Row;
 use crate::rig::hosts::network::Network;
-use crate::rig::hosts::{Host, Hosts};
+use crate::rig::hosts::{Host, Hosts, SITES};
+use crate::rig::loopback::MONITOR_PORT;
 
 /// The host that is lost.
 const LOST: &str = "north-3";
@@ -19,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     let (hosts, system) = stage.supercluster()?;
-    let linked = linked_to(hosts, LOST)?;
+    let linked = linked_everywhere(hosts)?;
     system.resource("nats_cluster", "north")["nodes"][LOST]["absent"] = true.into();
     system.apply(hosts)?;
     let started = Instant::now();
@@ -35,8 +37,11 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     system.resource("nats_cluster", "north")["nodes"][LOST]["absent"] = false.into();
     system.apply(hosts)?;
     system.plan()?.unchanged()?;
+    let back = linked_everywhere(hosts)?;
     let mut rows = vec![
-        Row::at_least("hosts with a route or gateway to it before", linked.len(), 8),
+        // Its cluster's other two, and in each other cluster the one to which it opened a gateway connection.
+        Row::at_least("hosts with a route or gateway to it before", linked.len(), 4),
+        Row::exactly("sites that these are in", sites(hosts, &linked)?, SITES.len()),
         Row::at_most("seconds after its apply until it is out of every route and gateway", out, WITHIN),
         Row::exactly("hosts that it is still linked to", left.len(), 0),
         Row::exactly(
@@ -44,11 +49,34 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
             again.len(),
             0,
         ),
-        Row::told("its server still runs", runs),
-        Row::told("brought back by taking the mark away", "plan empty"),
+        Row::exactly("its server still runs", runs, true),
+        Row::exactly(
+            "sites that it is linked to again once the mark is taken away",
+            sites(hosts, &back)?,
+            SITES.len(),
+        ),
     ];
     rows.extend(left.iter().chain(&again).map(|host| Row::told("linked", host)));
     Ok(rows)
+}
+
+/// As [`linked_to`] of [`LOST`], once there is somebody in every site, or after all patience.
+fn linked_everywhere(hosts: &Hosts) -> Result<Vec<String>> {
+    let started = Instant::now();
+    loop {
+        let linked = linked_to(hosts, LOST)?;
+        if sites(hosts, &linked)? == SITES.len() || started.elapsed() >= PATIENCE {
+            return Ok(linked);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// In how many sites these hosts stand.
+fn sites(hosts: &Hosts, names: &[String]) -> Result<usize> {
+    let sites: BTreeSet<&str> =
+        names.iter().map(|name| Ok(hosts.host(name)?.site())).collect::<Result<_>>()?;
+    Ok(sites.len())
 }
 
 /// The other hosts whose servers have a route or a gateway connection with `name`, in either direction, by its addresses.
@@ -80,9 +108,10 @@ fn holds_address(seen: &Value, addresses: &[String]) -> bool {
 }
 
 /// What the server of `host` says on its monitoring port, which only the host itself reaches.
-pub(super) fn monitor(host: &Host, path: &str) -> Result<Value> {
-    let line =
-        format!("exec 3<>/dev/tcp/127.0.0.1/8222; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+fn monitor(host: &Host, path: &str) -> Result<Value> {
+    let line = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{MONITOR_PORT}; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+    );
     let answer = host.run(&["bash", "-c", &line])?;
     let (_, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
     serde_json::from_str(body).with_context(|| format!("{path} of {} is no JSON", host.name()))
