@@ -77,11 +77,18 @@ fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
     let checks = &arguments.checks;
     let mut stage = Stage::new(programs)?;
     let mut broken = Vec::new();
+    // After a check that could not be made nobody knows what the next one would stand on.
+    let mut ended: Option<&str> = None;
     let whole = Instant::now();
     for check in
         CHECKS.iter().filter(|check| checks.is_empty() || checks.iter().any(|name| name == check.name))
     {
         println!("==> {}: {}", check.name, check.promise);
+        if let Some(ended) = ended {
+            println!("    not made, since `{ended}` ended with an error");
+            broken.push(format!("{}: not made, since `{ended}` ended with an error", check.name));
+            continue;
+        }
         let started = Instant::now();
         let result = (check.run)(&mut stage);
         match result {
@@ -96,6 +103,7 @@ fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
             Err(error) => {
                 println!("    {error:#}");
                 broken.push(format!("{}: {error:#}", check.name));
+                ended = Some(check.name);
             }
         }
         println!("    ({:.0} s)", started.elapsed().as_secs_f64());

@@ -29,8 +29,10 @@ pub struct Programs {
 pub struct Stage {
     programs: Programs,
     hosts: Hosts,
-    /// Absent until a check asks for it.
+    /// Absent until a check asks for it; from then on the only one, since its root key is the one that claims the hosts.
     system: Option<System>,
+    /// Whether `system` was applied to its end.
+    is_applied: bool,
 }
 
 impl Stage {
@@ -41,7 +43,7 @@ impl Stage {
     pub fn new(programs: Programs) -> Result<Self> {
         let packages = programs.package.parent().context("the package lies in a folder")?;
         let hosts = Hosts::lay_out(&programs.tree, packages)?;
-        Ok(Self { programs, hosts, system: None })
+        Ok(Self { programs, hosts, system: None, is_applied: false })
     }
 
     /// The programs.
@@ -89,12 +91,14 @@ impl Stage {
     /// As [`Stage::installed`], and when the apply fails.
     pub fn supercluster(&mut self) -> Result<(&mut Hosts, &mut System)> {
         self.installed()?;
-        if self.system.is_none() {
-            let system = System::declare(&self.hosts, &self.programs.provider)?;
+        let system = match &mut self.system {
+            Some(system) => system,
+            none => none.insert(System::declare(&self.hosts, &self.programs.provider)?),
+        };
+        if !self.is_applied {
             system.apply(&self.hosts).with_context(|| failures(&self.hosts))?;
-            self.system = Some(system);
+            self.is_applied = true;
         }
-        let system = self.system.as_mut().context("it was put there a moment ago")?;
         Ok((&mut self.hosts, system))
     }
 }
