@@ -8,3 +8,8 @@ pub mod supercluster;
 #[cfg(any(feature = "bench", feature = "soak"))]
 pub mod system;
 pub mod traffic;
+
+/// End of the finding by which an agent tells of an edit that it has undone; nothing about what is there now.
+/// Source: agent/src/applier/steps.rs.
+#[cfg(any(feature = "hosts", feature = "soak"))]
+pub const EDITED: &str = "change the configuration through Terraform";

@@ -117,7 +117,7 @@ impl Quickstart {
                     let publisher = traffic::connect(source, &credentials).await?;
                     traffic::publish(&publisher, &format!("orders.{from}.new"), MESSAGES).await?;
                     let reader = traffic::connect(sink, &credentials).await?;
-                    traffic::read(&reader, &stream, MESSAGES).await
+                    traffic::read(&reader, &stream, None, MESSAGES).await
                 })?;
                 println!(
                     "    {MESSAGES} messages published at {}, read from {stream} at {}",

@@ -1,10 +1,12 @@
 //! A disk that is not there, another's disk, a broken or a full one: nothing starts on it, plan and host say why, and no file
 //! of it is touched.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use data_encoding::BASE64;
+use serde_json::{Value, json};
 
 use super::Stage;
 use super::stage::AGENT_UNITS;
@@ -15,6 +17,8 @@ use crate::rig::hosts::{Host, Hosts};
 /// The host whose disk is changed, and the one whose disk it is given.
 const HOST: &str = "west-3";
 const OTHER: &str = "west-2";
+/// The unit that must not be started.
+const SERVER: &str = "nats-server.service";
 /// How long a server that may not start is watched, while the agent looks at its host anew.
 const WATCHED: Duration = Duration::from_secs(5);
 /// How long the agent's units may take after a restart.
@@ -23,54 +27,73 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// One thing that is wrong with a disk.
 struct Case {
     what: &'static str,
-    /// What plan and host must say.
-    words: &'static [&'static str],
+    /// What plan and host must say, in one line.
+    words: &'static str,
+    disk: Disk,
     /// How it comes about, as shell; the server is stopped.
     hand: &'static str,
     /// What a person does about it.
     undo: &'static str,
 }
 
+/// What is at the store's place once the hand has done its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    /// The host's own.
+    Own,
+    /// None.
+    Unmounted,
+    /// The host's own, which holds the data of [`OTHER`]: the hand has it on its standard input.
+    Others,
+}
+
 const CASES: &[Case] = &[
     Case {
         what: "disk not mounted",
-        words: &["store", "gone", "mount"],
+        words: "store directory `/data/jetstream` is gone, this host has data in it",
+        disk: Disk::Unmounted,
         hand: "umount /data",
-        undo: "mount /data",
+        undo: "systemctl start data.mount",
     },
     Case {
         what: "disk not mounted, an empty directory in its place",
-        words: &["store", "/data/jetstream", "mount"],
+        words: "store directory `/data/jetstream` is empty, this host has data in it",
+        disk: Disk::Unmounted,
         hand: "umount /data; mkdir /data/jetstream",
-        undo: "rmdir /data/jetstream; mount /data",
+        undo: "rmdir /data/jetstream; systemctl start data.mount",
     },
     Case {
         what: "another server's disk",
-        words: &["store", "belongs to server name `west-2`"],
+        words: "the store belongs to server name `west-2`, not to `west-3`",
+        disk: Disk::Others,
         hand: "mv /data/jetstream /data/own; base64 -d | tar -C /data -xf -",
         undo: "rm -r /data/jetstream; mv /data/own /data/jetstream",
     },
     Case {
         what: "renamed server",
-        words: &["store", "belongs to server name `west-9`"],
+        words: "the store belongs to server name `west-9`, not to `west-3`",
+        disk: Disk::Own,
         hand: "sed -i.own 's/\"server_name\":\"[^\"]*\"/\"server_name\":\"west-9\"/' /data/jetstream/nats-agent-store.json",
         undo: "mv /data/jetstream/nats-agent-store.json.own /data/jetstream/nats-agent-store.json",
     },
     Case {
         what: "another cluster's data",
-        words: &["store", "belongs to cluster `south`"],
+        words: "the store belongs to cluster `south`, not to `west`",
+        disk: Disk::Own,
         hand: "sed -i.own 's/\"cluster\":\"[^\"]*\"/\"cluster\":\"south\"/' /data/jetstream/nats-agent-store.json",
         undo: "mv /data/jetstream/nats-agent-store.json.own /data/jetstream/nats-agent-store.json",
     },
     Case {
         what: "read-only disk",
-        words: &["store", "read-only"],
+        words: "is mounted read-only at `/data`",
+        disk: Disk::Own,
         hand: "mount -o remount,ro /data",
         undo: "mount -o remount,rw /data",
     },
     Case {
         what: "full disk",
-        words: &["store", "full"],
+        words: "store directory `/data/jetstream` is full:",
+        disk: Disk::Own,
         hand: "cat /dev/zero > /data/filler 2>/dev/null || :; sync",
         undo: "rm /data/filler",
     },
@@ -78,75 +101,128 @@ const CASES: &[Case] = &[
 
 pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     let (hosts, system) = stage.supercluster()?;
-    let (mut refused, mut planned, mut told, mut kept) = (0, 0, 0, 0);
+    let mut count = Found::default();
     let mut rows = Vec::new();
     for case in CASES {
-        let host = hosts.host(HOST)?;
-        let found = one(hosts, system, case).with_context(|| case.what)?;
-        refused += usize::from(found.stayed_down);
-        planned += usize::from(found.planned);
-        told += usize::from(found.told);
-        kept += usize::from(found.untouched);
-        if !(found.stayed_down && found.planned && found.told && found.untouched) {
+        let (found, said) = one(hosts, system, case).with_context(|| case.what)?;
+        let Found { down, refused, planned, told, untouched } = found;
+        count.down += down;
+        count.refused += refused;
+        count.planned += planned;
+        count.told += told;
+        count.untouched += untouched;
+        if [down, refused, planned, told, untouched].contains(&0) {
             rows.push(Row::told(case.what, format!("{found:?}")));
-            rows.push(Row::told("the host said", host.run(&["nats-agent", "diff"]).unwrap_or_default()));
+            rows.push(Row::told("the host said", said));
         }
     }
     system.plan()?.unchanged()?;
+    let Found { down, refused, planned, told, untouched } = count;
     let cases = CASES.len();
-    rows.push(Row::exactly("wrong disks on which no server started", refused, cases));
+    rows.push(Row::exactly("wrong disks on which no server started", down, cases));
+    rows.push(Row::exactly(
+        "wrong disks on which an apply with a change failed and named the host",
+        refused,
+        cases,
+    ));
     rows.push(Row::exactly("wrong disks of which the plan said why and what to do", planned, cases));
     rows.push(Row::exactly("wrong disks of which `nats-agent diff` said so", told, cases));
-    rows.push(Row::exactly("wrong disks on which every file was left as it was", kept, cases));
+    rows.push(Row::exactly("wrong disks on which every file was left as it was", untouched, cases));
     Ok(rows)
 }
 
-/// What came of one case.
-#[derive(Debug)]
+/// In how many cases it was so; of one case, 0 or 1.
+#[derive(Debug, Default)]
 struct Found {
     /// Neither the agent nor the apply started the server.
-    stayed_down: bool,
+    down: usize,
+    /// The apply failed and named the host.
+    refused: usize,
     /// The plan said why.
-    planned: bool,
+    planned: usize,
     /// The host said why.
-    told: bool,
+    told: usize,
     /// The files were the same before and after.
-    untouched: bool,
+    untouched: usize,
 }
 
-fn one(hosts: &Hosts, system: &System, case: &Case) -> Result<Found> {
+/// What came of one case, and what `nats-agent diff` said on the host.
+fn one(hosts: &Hosts, system: &mut System, case: &Case) -> Result<(Found, String)> {
     let host = hosts.host(HOST)?;
-    // As data, since what a host prints is text.
-    let others = hosts.host(OTHER)?.run(&["sh", "-c", "tar -C /data -cf - jetstream | base64 -w0"])?;
-    BASE64.decode(others.trim().as_bytes()).context("read the other disk")?;
-    host.run(&["systemctl", "stop", "nats-server.service"])?;
-    host.run_with(&["sh", "-ec", case.hand], others.as_bytes())?;
-    let before = listing(host)?;
+    let input = if case.disk == Disk::Others { data_of(hosts.host(OTHER)?)? } else { String::new() };
+    host.run(&["systemctl", "stop", SERVER])?;
+    host.run_with(&["sh", "-ec", case.hand], input.as_bytes())?;
+    let before = listing(host, case.disk)?;
+    let starts = invocations(host)?;
+    ensure!(!starts.is_empty(), "the journal tells of no start of the server, so it would tell of no other");
     host.run(&["systemctl", "restart", AGENT_UNITS[0], AGENT_UNITS[1]])?;
     for unit in AGENT_UNITS {
         host.wait_active(unit, AGENT_TIMEOUT)?;
     }
     std::thread::sleep(WATCHED);
     let told = system.told()?;
-    // An apply repairs what can be repaired; it must start nothing here, whether it fails or warns.
-    let _ = system.try_apply(hosts)?;
-    let stayed_down = host.main_pid("nats-server.service")?.is_none();
-    let words: Vec<&str> = [HOST].into_iter().chain(case.words.iter().copied()).collect();
+    // Something that the host would have to take, so that the apply has work with it.
+    system.resource("nats_cluster", host.site())["limits"] = json!({ "max_connections": 60_000 });
+    let run = system.try_apply(hosts)?;
+    if let Some(cluster) = system.resource("nats_cluster", host.site()).as_object_mut() {
+        cluster.remove("limits");
+    }
+    let is_down = host.main_pid(SERVER)?.is_none() && invocations(host)? == starts;
     let said = host.output(&["nats-agent", "diff"])?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let found = Found {
-        stayed_down,
-        planned: told.holds(&words),
-        told: said.lines().any(|line| case.words.iter().all(|word| line.contains(word))),
-        untouched: listing(host)? == before,
+        down: usize::from(is_down),
+        refused: usize::from(run.code != 0 && run.error_text().contains(HOST)),
+        planned: usize::from(told.holds(HOST, &[case.words])),
+        told: usize::from(said.lines().any(|line| line.contains(case.words))),
+        untouched: usize::from(listing(host, case.disk)? == before),
     };
     host.run(&["sh", "-ec", case.undo])?;
     system.apply(hosts)?;
-    host.wait_active("nats-server.service", AGENT_TIMEOUT)?;
-    Ok(found)
+    host.wait_active(SERVER, AGENT_TIMEOUT)?;
+    Ok((found, said))
 }
 
-/// Every file below the store with its size and time of change; empty where there is none.
-fn listing(host: &Host) -> Result<String> {
-    host.run(&["sh", "-c", "find /data -xdev -type f -printf '%p %s %T@\\n' 2>/dev/null | sort"])
+/// All that is in a host's store, as text, since what a host prints is text.
+fn data_of(host: &Host) -> Result<String> {
+    let data = host.run(&["sh", "-c", "tar -C /data -cf - jetstream | base64 -w0"])?;
+    let archive = BASE64.decode(data.trim().as_bytes()).context("read the other disk")?;
+    ensure!(!archive.is_empty(), "nothing is on the other disk");
+    Ok(data)
+}
+
+/// Every start of the server in this boot, by systemd's number for it, also of one that ended at once.
+/// Source: systemd 252, systemd.journal-fields, `INVOCATION_ID` of what process 1 says of a unit.
+fn invocations(host: &Host) -> Result<BTreeSet<String>> {
+    host.run(&["journalctl", "--sync"])?;
+    let journal = host.journal(&["--output=json", &format!("UNIT={SERVER}")])?;
+    let mut starts = BTreeSet::new();
+    for line in journal.lines() {
+        let entry: Value = serde_json::from_str(line).context("read the journal")?;
+        starts.extend(entry["INVOCATION_ID"].as_str().map(str::to_owned));
+    }
+    Ok(starts)
+}
+
+/// Every directory and file at the store's place with mode and owner, files also with size and time of change.
+fn listing(host: &Host, disk: Disk) -> Result<BTreeSet<String>> {
+    let text = host.run(&[
+        "find",
+        "/data",
+        "-xdev",
+        "-mindepth",
+        "1",
+        "(",
+        "-type",
+        "d",
+        "-printf",
+        "%y %p %m %U:%G\\n",
+        "-o",
+        "-printf",
+        "%y %p %m %U:%G %s %T@\\n",
+        ")",
+    ])?;
+    let has_files = text.lines().any(|line| line.starts_with("f "));
+    ensure!(has_files == (disk != Disk::Unmounted), "at the store's place lies: {text}");
+    Ok(text.lines().map(str::to_owned).collect())
 }

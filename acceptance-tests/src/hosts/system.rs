@@ -14,18 +14,22 @@ use serde_json::{Value, json};
 
 use crate::rig::hosts::execute::run;
 use crate::rig::hosts::network::{Network, OPERATOR};
+use crate::rig::hosts::tree::NATS_SERVER;
 use crate::rig::hosts::{Host, Hosts, SITES};
 use crate::rig::loopback::{AGENT_PORT, Folder};
 use crate::rig::terraform::{Installation, Run, Workspace};
 use crate::scenario::supercluster::{AUTHORITY, random_root_key};
-use crate::scenario::traffic;
+use crate::scenario::{EDITED, traffic};
 
 /// How long one run of terraform may take.
 const TERRAFORM_TIMEOUT: Duration = Duration::from_secs(900);
-/// Where the server lies on every host. Source: `rig::hosts::tree`.
-const NATS_SERVER: &str = "/usr/local/bin/nats-server";
 /// Where every host keeps its messages: on its own disk.
 pub(super) const STORE: &str = "/data/jetstream";
+/// File of the plan that [`System::told`] reads.
+const TOLD_PLAN: &str = "told.plan";
+/// End of the title of the warning about a host that could not be looked at.
+/// Source: provider/src/resources/cluster/look.rs.
+const SILENT: &str = "` did not answer";
 /// Account and name of the declared user.
 const USER: (&str, &str) = ("orders", "service");
 
@@ -98,15 +102,23 @@ impl System {
         self.terraform.plan()
     }
 
-    /// What the next plan says is adrift or found on hosts: each line of `drift` and `findings` that a refresh sees, and the
-    /// warnings' texts.
+    /// What the next plan says is adrift or found on hosts: each line of `drift` and `findings` that a refresh sees.
     ///
     /// # Errors
-    /// When the plan fails.
+    /// When the plan fails, or a host did not answer it: nothing is then known of what it could tell.
     pub fn told(&self) -> Result<Told> {
         self.write()?;
-        let run = self.terraform.plan_to("told.plan")?;
-        let plan = self.terraform.show(Some("told.plan")).with_context(|| run.to_string())?;
+        let file = self.terraform.module().join(TOLD_PLAN);
+        if file.exists() {
+            fs::remove_file(&file).context("remove an earlier plan")?;
+        }
+        let run = self.terraform.plan_to(TOLD_PLAN)?.succeeded()?;
+        ensure!(
+            run.diagnostics.iter().all(|one| !one.summary.ends_with(SILENT)),
+            "drift of a host is not known: {}",
+            run.warning_text()
+        );
+        let plan = self.terraform.show(Some(TOLD_PLAN)).with_context(|| run.to_string())?;
         let mut lines = Vec::new();
         for list in ["resource_drift", "resource_changes"] {
             for change in plan[list].as_array().into_iter().flatten() {
@@ -119,7 +131,7 @@ impl System {
         }
         lines.sort();
         lines.dedup();
-        Ok(Told { lines, warnings: run.warning_text(), is_empty: run.changes.is_empty() })
+        Ok(Told { lines, is_empty: run.changes.is_empty() })
     }
 
     /// Publishes as the declared user through the server of `host`, each message acknowledged.
@@ -134,15 +146,16 @@ impl System {
         })
     }
 
-    /// Reads the first messages of a stream as the declared user through the server of `host`.
+    /// Reads the first messages of one subject of a stream as the declared user through the server of `host`. Gives how many
+    /// came.
     ///
     /// # Errors
     /// When they do not come, or come changed.
-    pub fn read(&self, host: &Host, stream: &str, count: u64) -> Result<()> {
+    pub fn read(&self, host: &Host, stream: &str, subject: &str, count: u64) -> Result<u64> {
         let credentials = self.credentials(host)?;
         traffic::talk(async {
             let client = traffic::connect_to(host.address(), &ca(host), &credentials).await?;
-            traffic::read(&client, stream, count).await
+            traffic::read(&client, stream, Some(subject), count).await
         })
     }
 
@@ -191,17 +204,22 @@ impl System {
 pub struct Told {
     /// Drift and findings, a line each.
     pub lines: Vec<String>,
-    /// The texts of its warnings.
-    pub warnings: String,
     /// Whether it changes nothing.
     pub is_empty: bool,
 }
 
 impl Told {
-    /// Whether some line or warning holds all of these words.
-    pub fn holds(&self, words: &[&str]) -> bool {
-        let holds = |text: &str| words.iter().all(|word| text.contains(word));
-        self.lines.iter().any(|line| holds(line)) || self.warnings.lines().any(holds)
+    /// Whether some line tells of `host` and holds all of these words.
+    pub fn holds(&self, host: &str, words: &[&str]) -> bool {
+        let start = format!("{host}: ");
+        let is_it = |line: &String| line.starts_with(&start) && words.iter().all(|word| line.contains(word));
+        self.lines.iter().any(is_it)
+    }
+
+    /// The lines, but for those of edits that were undone: an agent keeps these until the next order to its host, and an apply
+    /// that has nothing to do there gives none.
+    pub fn without_notes(&self) -> Vec<&str> {
+        self.lines.iter().map(String::as_str).filter(|line| !line.ends_with(EDITED)).collect()
     }
 }
 
@@ -303,16 +321,18 @@ fn agent_address(host: &Host) -> String {
     format!("{}:{AGENT_PORT}", host.address())
 }
 
-/// Fails unless every host's nats-server runs, as its own user.
+/// How many hosts' nats-servers run as their own user, which are all.
 ///
 /// # Errors
 /// Naming the first host where that is not so.
-pub(super) fn ensure_serving(hosts: &Hosts) -> Result<()> {
+pub(super) fn ensure_serving(hosts: &Hosts) -> Result<usize> {
+    let mut count = 0;
     for host in hosts.all() {
         let pid = host.main_pid("nats-server.service")?;
         let pid = pid.with_context(|| format!("nats-server does not run on {}", host.name()))?;
         let user = host.run(&["ps", "-o", "user=", "-p", &pid.to_string()])?;
         ensure!(user.trim() == "nats", "nats-server of {} runs as `{}`", host.name(), user.trim());
+        count += 1;
     }
-    Ok(())
+    Ok(count)
 }

@@ -205,7 +205,7 @@ impl System {
         let credentials = self.supercluster.credentials(user.0, user.1).unwrap();
         let host = self.host(host);
         traffic::talk(async {
-            traffic::read(&traffic::connect(host, &credentials).await?, stream, count).await
+            traffic::read(&traffic::connect(host, &credentials).await?, stream, None, count).await
         })
         .unwrap();
     }

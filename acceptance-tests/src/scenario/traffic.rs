@@ -67,15 +67,23 @@ pub async fn publish(client: &async_nats::Client, subject: &str, count: u64) -> 
     Ok(())
 }
 
-/// Reads the first `count` messages of `stream` through a consumer of its own.
+/// Reads the first `count` messages of `stream`, or of its subject `filter`, through a consumer of its own. Gives how many
+/// came, which is `count`.
 ///
 /// # Errors
 /// When they do not all come, or come changed.
-pub async fn read(client: &async_nats::Client, stream: &str, count: u64) -> Result<()> {
+pub async fn read(
+    client: &async_nats::Client,
+    stream: &str,
+    filter: Option<&str>,
+    count: u64,
+) -> Result<u64> {
     let context = jetstream::new(client.clone());
     let found = context.get_stream(stream).await.with_context(|| format!("find stream `{stream}`"))?;
     let config = jetstream::consumer::pull::Config {
         ack_policy: jetstream::consumer::AckPolicy::None,
+        // None is no filter.
+        filter_subject: filter.unwrap_or_default().to_owned(),
         ..Default::default()
     };
     let consumer = found.create_consumer(config).await.context("make a consumer")?;
@@ -102,5 +110,5 @@ pub async fn read(client: &async_nats::Client, stream: &str, count: u64) -> Resu
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    Ok(())
+    Ok(number)
 }

@@ -14,11 +14,10 @@ use super::chance::Chance;
 use super::proof::{Proof, Row};
 use super::{Extent, Order};
 use crate::rig::wait::wait_until;
+use crate::scenario::EDITED;
 use crate::scenario::system::{DEADLINE, System};
 use serde_json::json;
 
-/// End of the note that an agent leaves once it has undone an edit; no finding about what is there now.
-const EDITED: &str = "change the configuration through Terraform";
 /// How many texts of what went wrong are kept.
 const KEPT: usize = 8;
 /// Agents bring accounts up to date by themselves once a minute, so that a change of those may be gone before it is seen.

@@ -9,7 +9,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::execute::run;
+use crate::tools::NATS_SERVER_VERSION;
 use crate::workspace;
+
+/// Where the server lies on every host.
+pub const NATS_SERVER: &str = "/usr/local/bin/nats-server";
 
 /// What is in it beside debootstrap's smallest selection: what a cloud image has, and what the units need.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,nftables,iproute2,ca-certificates,procps";
@@ -47,7 +51,7 @@ WantedBy=local-fs.target
 /// Logs outlive a reboot and are all kept.
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxUse=200M\n";
 
-/// The tree, with `nats_server` at `/usr/local/bin/nats-server`. Made when it is missing, which takes a minute or two; kept
+/// The tree, with `nats_server`, of the pinned version, at [`NATS_SERVER`]. Made when it is missing, which takes a minute or two; kept
 /// in `NATS_HOSTS_CACHE`, or else under the target folder. May be called by many processes at once: one makes it. A crash
 /// half-way leaves no tree under its final name.
 ///
@@ -59,7 +63,7 @@ pub fn prepare(nats_server: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("make `{}`", folder.display()))?;
     let lock = File::create(folder.join("lock")).context("make the lock of the tree")?;
     lock.lock().context("lock the tree")?;
-    let tree = folder.join(format!("{SUITE}-{REVISION}"));
+    let tree = folder.join(format!("{SUITE}-{REVISION}-nats-server-{NATS_SERVER_VERSION}"));
     if !tree.is_dir() {
         let new = folder.join("new");
         if new.exists() {
@@ -99,7 +103,7 @@ fn furnish(tree: &Path, nats_server: &Path) -> Result<()> {
     for unit in MASKED {
         symlink("/dev/null", units.join(unit)).with_context(|| format!("mask `{unit}`"))?;
     }
-    let server = tree.join("usr/local/bin/nats-server");
+    let server = tree.join(NATS_SERVER.trim_start_matches('/'));
     fs::copy(nats_server, &server).with_context(|| format!("copy `{}`", nats_server.display()))?;
     fs::set_permissions(&server, Permissions::from_mode(0o755)).context("make the server a program")
 }
