@@ -34,8 +34,10 @@ use clap::{Parser, Subcommand};
 
 /// State directory of an installed agent.
 const STATE_DIR: &str = "/var/lib/nats-agent";
-/// Directory of the sockets of an installed agent.
+/// Directory of the applier's socket of an installed agent. Nobody but root writes in it.
 const SOCKETS: &str = "/run/nats-agent";
+/// Directory of the front's socket of an installed agent.
+const FRONT_SOCKETS: &str = "/run/nats-agent/front";
 /// Exit code when something failed.
 const EXIT_FAILED: u8 = 1;
 /// Exit code of `preflight` when it refuses the host.

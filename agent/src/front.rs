@@ -35,13 +35,14 @@ pub mod server_tls;
 pub mod tunnel;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::roles::{AgentSettings, Applier};
+use crate::roles::Applier;
 use crate::unix_socket::OpenSocketError;
 
 pub use network::Network;
@@ -72,15 +73,18 @@ pub struct Front {
 }
 
 impl Front {
-    /// Opens port and socket and serves. Must be called in a tokio runtime.
+    /// Opens the port `listen` and the local socket in `sockets`, and serves. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`StartError`]; nothing stays open then.
-    pub async fn start(settings: &AgentSettings, applier: Arc<dyn Applier>) -> Result<Front, StartError> {
-        let socket = local::open(&settings.sockets).await?;
-        let port = listener::bind(settings.listen)?;
-        let address =
-            port.local_addr().map_err(|source| listener::BindError { address: settings.listen, source })?;
+    pub async fn start(
+        listen: SocketAddr,
+        sockets: &Path,
+        applier: Arc<dyn Applier>,
+    ) -> Result<Front, StartError> {
+        let socket = local::open(sockets).await?;
+        let port = listener::bind(listen)?;
+        let address = port.local_addr().map_err(|source| listener::BindError { address: listen, source })?;
         let (stop, tasks, applies) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let services = listener::Services {
             enrollment: Arc::new(claim::Enrolling::new(Arc::clone(&applier))),

@@ -10,6 +10,7 @@ use crate::applier::ledger::{HostFacts, Kept, SectionEntry, checked_text, parse_
 use crate::applier::{self, rendition::Manifest};
 use crate::border;
 use crate::front::{mesh, monitor, resolver, tunnel};
+use crate::parts::claims;
 use crate::parts::firewall::{TrialRecord, generations};
 use crate::parts::nats::{binary, log, proc_files};
 use crate::parts::preflight::{mountinfo, settings};
@@ -68,8 +69,9 @@ pub const TARGETS: &[Target] = &[
     ("varz", read_varz, || vec![varz()]),
     ("resolver_answer", resolver::fuzz, || {
         let answer = json!({ "server": { "id": "NA" }, "data": ["A"], "error": { "description": "no" } });
-        vec![answer.to_string().into_bytes(), b"e30.eyJpYXQiOjF9.AA".to_vec()]
+        vec![answer.to_string().into_bytes()]
     }),
+    ("resolver_file", claims::fuzz, || vec![b"e30.eyJpYXQiOjF9.AA".to_vec()]),
     ("server_identity", server_identity, || vec![b"{\"name\":\"east-1\",\"id\":\"NA\"}".to_vec()]),
     ("server_refusal", server_refusal, || {
         vec![b"'Permissions Violation for Publish to \"orders.new\"'".to_vec()]

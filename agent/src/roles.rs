@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use host_state::audit::RecordHash;
-use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{DownloadUrl, Plan, SignedSection, layout};
@@ -25,6 +26,8 @@ use zeroize::Zeroizing;
 /// Largest file that is downloaded, and largest binary in it, in bytes. A release of nats-server 2.15.1 has about 8 MB, the
 /// binary 20 MB.
 pub const DOWNLOAD_LIMIT: u64 = 256 * 1024 * 1024;
+/// How long a download may take.
+pub const DOWNLOAD_LONGEST: Duration = Duration::from_secs(600);
 
 /// Where the agent keeps its state and what it was started with. Fixed for the life of the process.
 #[derive(Debug, Clone)]
@@ -37,15 +40,19 @@ pub struct AgentSettings {
     pub nats_server: Option<PathBuf>,
     /// Directory of the local sockets, absolute; the state directory where nothing else is said.
     pub sockets: PathBuf,
+    /// Where the front puts what it downloads, which nobody believes: each file is called by the SHA-256 that it must have.
+    /// Absolute.
+    pub downloads: PathBuf,
     /// What the agent manages beside its state directory.
     pub place: Place,
 }
 
 impl AgentSettings {
-    /// Settings of an agent in one process: its sockets lie in its state directory.
+    /// Settings of an agent in one process: sockets and downloads lie in its state directory.
     #[must_use]
     pub fn of_process(state_dir: PathBuf, listen: SocketAddr, nats_server: Option<PathBuf>) -> AgentSettings {
-        AgentSettings { sockets: state_dir.clone(), state_dir, listen, nats_server, place: Place::Process }
+        let (sockets, downloads) = (state_dir.clone(), state_dir.join(layout::DOWNLOADS));
+        AgentSettings { state_dir, listen, nats_server, sockets, downloads, place: Place::Process }
     }
 }
 
@@ -65,15 +72,6 @@ impl Place {
         match self {
             Place::Process => None,
             Place::Host(user) => Some(user),
-        }
-    }
-
-    /// Where the front puts what it downloads, which nobody believes: each file is called by the SHA-256 that it must have.
-    #[must_use]
-    pub fn downloads(self, state_dir: &Path) -> PathBuf {
-        match self {
-            Place::Process => state_dir.join(layout::DOWNLOADS),
-            Place::Host(_) => PathBuf::from(layout::HOST_DOWNLOADS),
         }
     }
 
@@ -349,8 +347,9 @@ pub trait ServerView: Send + Sync + 'static {
     async fn running(&self, monitor: SocketAddr) -> RunningObserved;
     /// `/healthz` with the given query (`js-server-only=true`, `js-meta-only=true`), Ok when 200.
     async fn healthz(&self, monitor: SocketAddr, query: &str) -> Result<(), String>;
-    /// Account JWTs in the local resolver, through the agent's system user.
-    async fn resolver(&self, server: &LocalServer) -> ClaimsObserved;
+    /// Public keys of the accounts that the local nats-server knows, asked as the agent's system user; an error when it cannot
+    /// be asked. What JWTs they have, the applier reads itself.
+    async fn known_accounts(&self, server: &LocalServer) -> Result<BTreeSet<String>, String>;
     /// What every server of the system has for these accounts, by account; an account that none has is absent. Nothing
     /// is verified. An error when nobody can be asked.
     async fn account_jwts(
@@ -361,7 +360,7 @@ pub trait ServerView: Send + Sync + 'static {
     /// Pushes one account JWT to the local resolver and waits for this server's answer. Every other server of the system
     /// takes it too, be it older than what that has.
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String>;
-    /// Downloads a file into the directory of [`Place::downloads`], as a file called by its SHA-256. Takes up to ten
+    /// Downloads a file into the directory of [`AgentSettings::downloads`], as a file called by its SHA-256. Takes up to ten
     /// minutes. Whoever installs it checks the sum again.
     async fn download(&self, url: &DownloadUrl, sha256: &Sha256Hex) -> Result<(), String>;
     /// SHA-256 of the leaf that is served at a route or gateway port (TLS at once), or at a client port after INFO.

@@ -16,6 +16,7 @@ use super::observe::Sight;
 use super::rendition::FileSet;
 use super::target::Target;
 use crate::parts::tls::{Leaf, LeafError, Material};
+use crate::roles::DOWNLOAD_LONGEST;
 
 /// A kept rendition that passed the ladder and can be switched to.
 #[derive(Debug, Clone)]
@@ -136,6 +137,7 @@ impl Host {
     /// Has the binary downloaded where the document says so, and installs it. Nothing that runs is touched.
     async fn install_binary(&self, server: &ServerBinary) -> Result<(), String> {
         if let BinarySource::Url { url, sha256 } = &server.source {
+            self.pulse.expect(DOWNLOAD_LONGEST);
             self.view.download(url, sha256).await?;
         }
         let sha256 = match &server.source {

@@ -475,12 +475,7 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(read(error)),
     };
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > limit {
-        return Err(read(io::Error::other(format!("more than {limit} bytes"))));
-    }
-    Ok(Some(bytes))
+    bounded(file, limit).map(Some).map_err(read)
 }
 
 /// As [`read_bounded`], of a file in a directory that another user may change: no link is followed, and what is no file is
@@ -490,21 +485,32 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileErro
 /// [`FileError::Read`], naming the path.
 pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
     let read = |source| FileError::Read { path: path.to_owned(), source };
+    let Some(file) = open_untrusted(path).map_err(read)? else { return Ok(None) };
+    bounded(file, limit).map(Some).map_err(read)
+}
+
+/// Opens a file of such a directory for reading; `None` when there is none.
+///
+/// # Errors
+/// Those of the system, and when it is a link or no file.
+pub fn open_untrusted(path: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(read(errno.into())),
+        Err(errno) => return Err(errno.into()),
     };
-    if !file.metadata().map_err(read)?.is_file() {
-        return Err(read(io::Error::other("it is no file")));
-    }
+    if file.metadata()?.is_file() { Ok(Some(file)) } else { Err(io::Error::other("it is no file")) }
+}
+
+/// All of a file, unless it is larger.
+fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(read)?;
+    file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(read(io::Error::other(format!("more than {limit} bytes"))));
+        return Err(io::Error::other(format!("more than {limit} bytes")));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Permission bits of a file.

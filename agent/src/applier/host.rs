@@ -109,7 +109,7 @@ impl Host {
         });
         let binaries =
             Binaries::new(settings.state_dir.clone(), settings.nats_server.clone(), effects.clone())
-                .with_downloads(settings.place.downloads(&settings.state_dir))
+                .with_downloads(settings.downloads.clone())
                 .with_directory_mode(settings.place.directory_mode())
                 .with_trial(trial.clone());
         let firewall = has_firewall.then(|| Firewall::open(effects.clone(), &settings.state_dir));

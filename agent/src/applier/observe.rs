@@ -90,11 +90,7 @@ impl Host {
         if !is_running {
             return ClaimsObserved::Stopped;
         }
-        let seen = claims::observe(self.view.as_ref(), &self.local_server(target)).await;
-        match &self.service {
-            None => seen,
-            Some(_) => claims::from_files(self.state_dir(), seen),
-        }
+        claims::observe(self.view.as_ref(), &self.local_server(target), self.state_dir()).await
     }
 }
 

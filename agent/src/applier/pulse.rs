@@ -7,7 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 
 /// How long a round of the loop may take. It waits for the front at the longest.
 const ROUND: Duration = Duration::from_secs(30);
-/// How long a change may take, during which the loop stands still.
+/// How long a change may take, during which the loop stands still, beside the steps that say how long they take.
 const CHANGE: Duration = Duration::from_secs(600);
 
 /// Why the loop is not well.
@@ -28,7 +28,8 @@ pub(super) struct Pulse(Mutex<State>);
 #[derive(Debug, Clone, Copy)]
 struct State {
     round: Instant,
-    change: Option<Instant>,
+    /// Since when there is a change, and when it must have ended.
+    change: Option<(Instant, Instant)>,
 }
 
 /// The right to change the host, of one at a time.
@@ -57,8 +58,16 @@ impl Pulse {
 
     /// Whoever holds `alone` begins to change the host.
     pub(super) fn begin(self: &Arc<Pulse>, alone: OwnedMutexGuard<()>) -> Work {
-        self.state().change = Some(Instant::now());
+        let now = Instant::now();
+        self.state().change = Some((now, now + CHANGE));
         Work { pulse: Arc::clone(self), _alone: alone }
+    }
+
+    /// The step that the change begins now may take so long: a download, a server with many streams that stops.
+    pub(super) fn expect(&self, longest: Duration) {
+        if let Some((_, until)) = &mut self.state().change {
+            *until = (*until).max(Instant::now() + longest + CHANGE);
+        }
     }
 
     /// Whether all is well at `now`.
@@ -67,8 +76,8 @@ impl Pulse {
     /// [`Stuck`].
     pub(super) fn check(&self, now: Instant) -> Result<(), Stuck> {
         let State { round, change } = *self.state();
-        match change.map(|since| now.saturating_duration_since(since)) {
-            Some(long) if long >= CHANGE => Err(Stuck::Change(long)),
+        match change {
+            Some((since, until)) if now >= until => Err(Stuck::Change(now.saturating_duration_since(since))),
             Some(_) => Ok(()),
             None => match now.saturating_duration_since(round) {
                 long if long >= ROUND => Err(Stuck::Loop(long)),
@@ -98,6 +107,9 @@ mod tests {
         let work = pulse.begin(Arc::clone(&alone).lock_owned().await);
         pulse.check(after(599)).unwrap();
         assert!(text(610).starts_with("a change of the host has been under way for 6"), "{}", text(610));
+        pulse.expect(Duration::from_secs(3600));
+        pulse.check(after(4100)).unwrap();
+        assert!(matches!(pulse.check(after(4300)), Err(Stuck::Change(_))));
         assert!(alone.try_lock().is_err());
         drop(work);
         assert!(alone.try_lock().is_ok());

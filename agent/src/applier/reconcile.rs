@@ -101,8 +101,8 @@ impl Host {
         if !matches!(*self.claim.borrow(), ClaimState::Claimed(_)) {
             return;
         }
-        // What systemd starts again by itself is left to it.
-        // What a change that is under way starts and stops is its own to tell.
+        // What systemd starts again by itself is left to it, and what a change that is under way starts and stops is that
+        // change's to tell.
         let is_left = self.service.is_some()
             && match self.try_work() {
                 Some(_work) => self.follow_unit().await == Followed::Coming,
@@ -203,6 +203,9 @@ impl Host {
         let is_ended = self.recover().await;
         self.renew_certificate().await;
         if !is_ended {
+            return;
+        }
+        if self.follow_unit().await == Followed::Coming {
             return;
         }
         if !self.is_up.load(Ordering::Relaxed) && self.server().is_none() {

@@ -61,6 +61,7 @@ impl Host {
             self.accept(&contents, new)?;
             return Ok(Outcome::Staged);
         };
+        self.follow_unit().await;
         let sight = self.look(&target, &contents.facts).await;
         if goal != Goal::Repair
             && let Some(reason) = blocked(&sight)

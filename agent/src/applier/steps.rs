@@ -177,6 +177,8 @@ impl Host {
 
     /// As [`Host::stop_server`]; without a target nobody knows how much the server has to close.
     pub(super) async fn stop_any_server(&self, target: Option<&Target>) -> Result<(), String> {
+        // systemd may have started it again since it was last looked at.
+        self.follow_unit().await;
         let Some(server) = self.running_server() else { return Ok(()) };
         let assets = target.map_or(0, |target| store::assets(&target.cluster.store));
         let assets = u32::try_from(assets).unwrap_or(u32::MAX);
@@ -186,6 +188,7 @@ impl Host {
         {
             tracing::warn!(reason, "nats-server stops within the time that its unit had before");
         }
+        self.pulse.expect(deadline);
         let stopped = server.stop(&self.effects, deadline).await;
         let exit = stopped.map_err(|error| format!("nats-server could not be stopped: {error}"))?;
         tracing::info!(exit, "nats-server is stopped");
@@ -197,6 +200,7 @@ impl Host {
     ///
     /// A refused reload is only logged by the server; it shows in the configuration that it keeps running.
     pub(super) async fn reload_server(&self, leaf: &Leaf) -> Result<(), String> {
+        self.follow_unit().await;
         let server = self.running_server().ok_or("nats-server does not run, so it cannot reload")?;
         self.undo_edits(leaf)?;
         let current = self.renditions.current().map_err(|error| host_state::chain(&error))?;

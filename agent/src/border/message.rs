@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use host_state::audit::RecordHash;
-use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::preflight::Preflight;
 use host_state::report::{ApplyEvent, MeshRow, Report};
 use host_state::{DownloadUrl, Plan, SignedSection};
@@ -114,7 +114,7 @@ pub(super) enum ApplierAnswer {
 pub(super) enum ViewCall {
     Running { monitor: SocketAddr },
     Healthz { monitor: SocketAddr, query: String },
-    Resolver { server: LocalServer },
+    KnownAccounts { server: LocalServer },
     AccountJwts { server: LocalServer, accounts: Vec<String> },
     PushClaim { server: LocalServer, jwt: String },
     Download { url: DownloadUrl, sha256: Sha256Hex },
@@ -130,7 +130,7 @@ pub(super) enum ViewCall {
 pub(super) enum ViewAnswer {
     Running(RunningObserved),
     Healthz(Result<(), String>),
-    Resolver(ClaimsObserved),
+    KnownAccounts(Result<BTreeSet<String>, String>),
     AccountJwts(Result<BTreeMap<String, BTreeSet<String>>, String>),
     PushClaim(Result<(), String>),
     Download(Result<(), String>),

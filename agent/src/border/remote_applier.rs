@@ -388,8 +388,8 @@ async fn look(view: &dyn ServerView, call: ViewCall) -> ViewAnswer {
     match call {
         ViewCall::Running { monitor } => ViewAnswer::Running(view.running(monitor).await),
         ViewCall::Healthz { monitor, query } => ViewAnswer::Healthz(view.healthz(monitor, &query).await),
-        ViewCall::Resolver { server } => match server.try_into() {
-            Ok(server) => ViewAnswer::Resolver(view.resolver(&server).await),
+        ViewCall::KnownAccounts { server } => match server.try_into() {
+            Ok(server) => ViewAnswer::KnownAccounts(view.known_accounts(&server).await),
             Err(error) => refused(error),
         },
         ViewCall::AccountJwts { server, accounts } => match server.try_into() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use host_state::DownloadUrl;
-use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::report::MeshRow;
 use nats_config::Sha256Hex;
 use tokio::sync::{Mutex, watch};
@@ -20,15 +20,15 @@ use tokio::time::Instant;
 
 use super::link::{CallError, Link};
 use super::message::{ToFront, ViewAnswer, ViewCall};
-use crate::roles::{LocalServer, MeshPost, ServerView};
+use crate::roles::{DOWNLOAD_LONGEST, LocalServer, MeshPost, ServerView};
 
 /// How long a front may be away before it is no longer waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest time for an answer. The slowest look logs in to nats-server and asks it, three seconds each. A front that never
 /// answers must not make the applier's loop look dead to its watchdog.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for a download, which ends by itself before.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(660);
+/// What is added to the longest time of a download, which ends by itself before.
+const DOWNLOAD_MARGIN: Duration = Duration::from_secs(60);
 /// Longest time to be told of a post.
 const POST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -162,7 +162,7 @@ impl RemoteView {
     /// Asks the front; when it goes away meanwhile, the one that comes after it, since every call may be repeated.
     async fn ask(&self, call: ViewCall) -> Result<(u64, ViewAnswer), NotSeen> {
         let longest = match call {
-            ViewCall::Download { .. } => DOWNLOAD_TIMEOUT,
+            ViewCall::Download { .. } => DOWNLOAD_LONGEST + DOWNLOAD_MARGIN,
             _ => ANSWER_TIMEOUT,
         };
         let give_up = Instant::now() + PATIENCE;
@@ -209,13 +209,12 @@ impl ServerView for RemoteView {
         }
     }
 
-    async fn resolver(&self, server: &LocalServer) -> ClaimsObserved {
-        let error = match self.ask(ViewCall::Resolver { server: server.into() }).await {
-            Ok((_, ViewAnswer::Resolver(claims))) => return claims,
-            Ok(_) => NotSeen::Misplaced,
-            Err(error) => error,
-        };
-        ClaimsObserved::Silent { reason: error.to_string() }
+    async fn known_accounts(&self, server: &LocalServer) -> Result<BTreeSet<String>, String> {
+        match self.ask(ViewCall::KnownAccounts { server: server.into() }).await {
+            Ok((_, ViewAnswer::KnownAccounts(known))) => known,
+            Ok(_) => unseen(&NotSeen::Misplaced),
+            Err(error) => unseen(&error),
+        }
     }
 
     async fn account_jwts(

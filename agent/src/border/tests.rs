@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use host_state::audit::{Head, RecordHash};
 use host_state::document::Profile;
-use host_state::observed::{ClaimObserved, ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::preflight::{Check, Preflight, Verdict};
 use host_state::report::{ApplyEvent, MeshRow, Outcome, Report, RunStatus};
 use host_state::{Plan, SignedSection};
@@ -251,7 +251,7 @@ impl Made {
         vec![
             ViewCall::Running { monitor: address },
             ViewCall::Healthz { monitor: address, query: self.text() },
-            ViewCall::Resolver { server: server() },
+            ViewCall::KnownAccounts { server: server() },
             ViewCall::AccountJwts { server: server(), accounts: vec![self.text()] },
             ViewCall::PushClaim { server: server(), jwt: self.text() },
             ViewCall::Download {
@@ -268,7 +268,6 @@ impl Made {
 
     fn view_answers(&self) -> Vec<ViewAnswer> {
         let text = || self.text();
-        let claim = ClaimObserved { sha256: text(), issued_at: Some(-1) };
         let answered = RunningObserved::Answered {
             digest: text(),
             version: text(),
@@ -280,8 +279,8 @@ impl Made {
             ViewAnswer::Running(answered),
             ViewAnswer::Healthz(Ok(())),
             ViewAnswer::Healthz(Err(text())),
-            ViewAnswer::Resolver(ClaimsObserved::Stopped),
-            ViewAnswer::Resolver(ClaimsObserved::Answered(BTreeMap::from([(text(), claim)]))),
+            ViewAnswer::KnownAccounts(Err(text())),
+            ViewAnswer::KnownAccounts(Ok(BTreeSet::from([text()]))),
             ViewAnswer::AccountJwts(Ok(BTreeMap::from([(text(), BTreeSet::from([text()]))]))),
             ViewAnswer::AccountJwts(Err(text())),
             ViewAnswer::PushClaim(Ok(())),

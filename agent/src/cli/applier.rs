@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use host_state::layout;
 use identity::HostName;
 use nats_agent::applier::LocalApplier;
 use nats_agent::border::{self, FrontUser, RemoteView};
@@ -36,7 +37,8 @@ const CHANGE_GRACE: Duration = Duration::from_secs(170);
 ///
 /// Examples:
 ///   nats-agent applier --listen '[::]:8442'
-///   nats-agent applier --place process --listen 127.0.1.1:8442 --state-dir /tmp/east-1 --sockets /tmp/east-1
+///   nats-agent applier --place process --listen 127.0.1.1:8442 --state-dir /tmp/east-1 --sockets /tmp/east-1 \
+///     --downloads /tmp/east-1/downloads
 #[derive(Debug, Args)]
 #[command(name = "applier", verbatim_doc_comment)]
 pub(super) struct RunApplier {
@@ -46,6 +48,9 @@ pub(super) struct RunApplier {
     /// Directory of the socket `applier.sock`, which the front connects to.
     #[arg(long, default_value = super::SOCKETS, env = "NATS_AGENT_SOCKETS", value_name = "DIR")]
     sockets: PathBuf,
+    /// Directory where the front puts what it downloads. What lies there is believed by its SHA-256 only.
+    #[arg(long, default_value = layout::HOST_DOWNLOADS, env = "NATS_AGENT_DOWNLOADS", value_name = "DIR")]
+    downloads: PathBuf,
     /// Where the front listens.
     #[arg(long, value_name = "ADDRESS:PORT", env = "NATS_AGENT_LISTEN")]
     listen: SocketAddr,
@@ -107,9 +112,18 @@ impl RunApplier {
     }
 
     async fn serve(self, place: Place, front: FrontUser) -> Result<()> {
-        let RunApplier { state_dir, sockets, listen, nats_server, enrollment: _, host: _, place: _ } = self;
+        let RunApplier {
+            state_dir,
+            sockets,
+            downloads,
+            listen,
+            nats_server,
+            enrollment: _,
+            host: _,
+            place: _,
+        } = self;
         let mut signals = Signals::take()?;
-        let settings = AgentSettings { state_dir, listen, nats_server, sockets, place };
+        let settings = AgentSettings { state_dir, listen, nats_server, sockets, downloads, place };
         let view = Arc::new(RemoteView::default());
         let applier = LocalApplier::open(settings.clone(), Arc::clone(&view) as Arc<dyn ServerView>)?;
         let socket = border::open(&settings.sockets, front).await?;

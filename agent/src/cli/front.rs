@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use host_state::layout;
 use nats_agent::border::{self, RemoteApplier};
 use nats_agent::front::{Front, Network};
-use nats_agent::roles::{AgentSettings, Applier, Place};
+use nats_agent::roles::Applier;
 
 use super::daemon::{self, Asked, Signals};
 use super::notify;
@@ -23,21 +24,25 @@ const LOST_GRACE: Duration = Duration::from_secs(2);
 
 /// Run the front of the agent: its port and all that touches the network. The applier is another process on this host.
 ///
-/// It needs no rights but its own and, to see which accounts nats-server has, those of group `nats`. When the applier
+/// It needs no rights but its own: it reads nothing of the state directory, and writes what it downloads. When the applier
 /// ends, so does the front, with an error: systemd starts both anew. Neither stops nats-server by its end.
 ///
 /// Examples:
 ///   nats-agent front --listen '[::]:8442'
-///   nats-agent front --listen 127.0.1.1:8442 --state-dir /tmp/east-1 --sockets /tmp/east-1
+///   nats-agent front --listen 127.0.1.1:8442 --sockets /tmp/east-1 --front-sockets /tmp/east-1 \
+///     --downloads /tmp/east-1/downloads
 #[derive(Debug, Args)]
 #[command(name = "front", verbatim_doc_comment)]
 pub(super) struct RunFront {
-    /// State directory of the applier; the front only reads what nats-server has written below it.
-    #[arg(long, default_value = super::STATE_DIR, env = "NATS_AGENT_STATE_DIR")]
-    state_dir: PathBuf,
-    /// Directory of the sockets: `applier.sock`, which the front connects to, and its own `agent.sock`.
+    /// Directory of the applier's `applier.sock`, which the front connects to.
     #[arg(long, default_value = super::SOCKETS, env = "NATS_AGENT_SOCKETS", value_name = "DIR")]
     sockets: PathBuf,
+    /// Directory of the front's own `agent.sock`, which `nats-agent status` asks.
+    #[arg(long, default_value = super::FRONT_SOCKETS, env = "NATS_AGENT_FRONT_SOCKETS", value_name = "DIR")]
+    front_sockets: PathBuf,
+    /// Directory for downloads, where the applier finds them.
+    #[arg(long, default_value = layout::HOST_DOWNLOADS, env = "NATS_AGENT_DOWNLOADS", value_name = "DIR")]
+    downloads: PathBuf,
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDRESS:PORT", env = "NATS_AGENT_LISTEN")]
     listen: SocketAddr,
@@ -51,17 +56,15 @@ impl RunFront {
     }
 
     async fn serve(self) -> Result<()> {
-        let RunFront { state_dir, sockets, listen } = self;
+        let RunFront { sockets, front_sockets, downloads, listen } = self;
         let mut signals = Signals::take()?;
-        // Where nats-server runs is the applier's matter.
-        let settings = AgentSettings { state_dir, listen, nats_server: None, sockets, place: Place::Process };
-        let path = settings.sockets.join(border::SOCKET_NAME);
-        let connected = RemoteApplier::connect(&path, Arc::new(Network::new(&settings)), APPLIER_PATIENCE);
+        let path = sockets.join(border::SOCKET_NAME);
+        let connected = RemoteApplier::connect(&path, Arc::new(Network::new(downloads)), APPLIER_PATIENCE);
         let applier = tokio::select! {
             connected = connected => connected?,
             _signal = signals.until_end(|| ()) => return Ok(()),
         };
-        let front = Front::start(&settings, Arc::clone(&applier) as Arc<dyn Applier>).await?;
+        let front = Front::start(listen, &front_sockets, Arc::clone(&applier) as Arc<dyn Applier>).await?;
         tracing::info!(address = %front.address(), version = env!("CARGO_PKG_VERSION"), "the front listens");
         notify::ready();
         let telling = notify::keep_telling(|| health(applier.as_ref()));

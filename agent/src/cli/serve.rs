@@ -63,8 +63,11 @@ impl Serve {
         let mut signals = Signals::take()?;
         let Serve { state_dir, listen, nats_server, leave_server_running, enrollment: _, host: _ } = self;
         let settings = AgentSettings::of_process(state_dir, listen, nats_server);
-        let applier = LocalApplier::open(settings.clone(), Arc::new(Network::new(&settings)))?;
-        let front = Front::start(&settings, Arc::clone(&applier) as Arc<dyn Applier>).await?;
+        let applier =
+            LocalApplier::open(settings.clone(), Arc::new(Network::new(settings.downloads.clone())))?;
+        let front =
+            Front::start(settings.listen, &settings.sockets, Arc::clone(&applier) as Arc<dyn Applier>)
+                .await?;
         tracing::info!(address = %front.address(), version = env!("CARGO_PKG_VERSION"), "nats-agent listens");
         let reason = signals.until_end(|| applier.sweep_now()).await;
         tracing::info!(reason, "stopping");

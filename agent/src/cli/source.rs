@@ -13,12 +13,12 @@ use super::authority::AuthorityArgs;
 /// Which agent is asked.
 #[derive(Debug, Args)]
 pub(super) struct Source {
-    /// Directory of the socket of the agent on this host. Without this and `--state-dir`, `/run/nats-agent` is looked at,
-    /// then `/var/lib/nats-agent`. Needs the agent's user, or root.
-    #[arg(long, env = "NATS_AGENT_SOCKETS", value_name = "DIR", conflicts_with = "agent")]
-    sockets: Option<PathBuf>,
+    /// Directory of the socket of the agent on this host. Without this and `--state-dir`, `/run/nats-agent/front` is looked
+    /// at, then `/var/lib/nats-agent`. Needs the agent's user, or root.
+    #[arg(long, env = "NATS_AGENT_FRONT_SOCKETS", value_name = "DIR", conflicts_with = "agent")]
+    front_sockets: Option<PathBuf>,
     /// State directory of a `nats-agent serve` on this host, which has its socket there.
-    #[arg(long, env = "NATS_AGENT_STATE_DIR", value_name = "DIR", conflicts_with_all = ["agent", "sockets"])]
+    #[arg(long, env = "NATS_AGENT_STATE_DIR", value_name = "DIR", conflicts_with_all = ["agent", "front_sockets"])]
     state_dir: Option<PathBuf>,
     /// Ask another host's agent instead, `address:port`. Needs the authority and its root key.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "authority")]
@@ -33,8 +33,8 @@ pub(super) struct Source {
 impl Source {
     /// Where the agent on this host listens for such questions.
     fn local_sockets(&self) -> PathBuf {
-        let places = [super::SOCKETS, super::STATE_DIR].map(PathBuf::from);
-        if let Some(named) = self.sockets.as_ref().or(self.state_dir.as_ref()) {
+        let places = [super::FRONT_SOCKETS, super::STATE_DIR].map(PathBuf::from);
+        if let Some(named) = self.front_sockets.as_ref().or(self.state_dir.as_ref()) {
             return named.clone();
         }
         let [installed, in_one_process] = places;

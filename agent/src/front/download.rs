@@ -17,12 +17,10 @@ use nats_config::Sha256Hex;
 use sha2::{Digest, Sha256};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use crate::roles::DOWNLOAD_LIMIT;
+use crate::roles::{DOWNLOAD_LIMIT, DOWNLOAD_LONGEST};
 
 /// How long connecting and the first answer may take, each.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a whole download may take, redirects and all.
-pub const LONGEST: Duration = Duration::from_secs(600);
 /// Most redirects that are followed; releases of GitHub take one.
 const REDIRECTS: u32 = 5;
 
@@ -152,7 +150,7 @@ fn client() -> ureq::Agent {
         .max_redirects(REDIRECTS)
         .timeout_connect(Some(ANSWER))
         .timeout_recv_response(Some(ANSWER))
-        .timeout_global(Some(LONGEST))
+        .timeout_global(Some(DOWNLOAD_LONGEST))
         .user_agent(concat!("nats-agent/", env!("CARGO_PKG_VERSION")))
         .build()
         .new_agent()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use host_state::DownloadUrl;
-use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::report::MeshRow;
 use nats_config::Sha256Hex;
 use tokio::sync::Mutex;
@@ -17,7 +17,7 @@ use crate::front::login::SystemLogin;
 use crate::front::mesh::Mesh;
 use crate::front::resolver::Resolver;
 use crate::front::{download, monitor, served_leaf};
-use crate::roles::{AgentSettings, LocalServer, MeshPost, ServerView};
+use crate::roles::{LocalServer, MeshPost, ServerView};
 
 /// Looks at the local nats-server, holds its ports while it may not start, and downloads for it. One for the life of the process.
 #[derive(Debug)]
@@ -30,15 +30,15 @@ pub struct Network {
 }
 
 impl Network {
-    /// Opens nothing yet.
+    /// One that downloads into this directory. Opens nothing yet.
     #[must_use]
-    pub fn new(settings: &AgentSettings) -> Network {
+    pub fn new(downloads: PathBuf) -> Network {
         let login = Arc::new(SystemLogin::default());
         Network {
-            resolver: Resolver::new(&settings.state_dir, Arc::clone(&login)),
+            resolver: Resolver::new(Arc::clone(&login)),
             held: HeldPorts::default(),
             mesh: Mesh::new(login),
-            downloads: settings.place.downloads(&settings.state_dir),
+            downloads,
             downloading: Mutex::new(()),
         }
     }
@@ -55,8 +55,8 @@ impl ServerView for Network {
         monitor::healthz(monitor, query).await
     }
 
-    async fn resolver(&self, server: &LocalServer) -> ClaimsObserved {
-        self.resolver.claims(server).await
+    async fn known_accounts(&self, server: &LocalServer) -> Result<BTreeSet<String>, String> {
+        self.resolver.known(server).await.map_err(|error| host_state::chain(&error))
     }
 
     async fn account_jwts(

@@ -9,25 +9,18 @@
 //!   it is, and an empty message from those that have none: it says what the others have, not what this one has.
 //!   `CLAIMS.PACK` goes to a queue group that any server of the cluster answers: useless.
 //!
-//! So LIST says which accounts this server knows, and the JWTs are read where it keeps them, in the resolver directory
-//! below the state directory: each lookup of the server reads the same file.
-//! Source: nats-server 2.15.1 server/dirstore.go `load`, server/accounts.go `DirAccResolver.Start`.
+//! So LIST says which accounts this server knows, and the applier reads their JWTs where the server keeps them
+//! (`parts/claims.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use host_state::layout;
-use host_state::observed::{ClaimObserved, ClaimsObserved};
 use identity::AccountPublicKey;
 use serde::Deserialize;
-use tokio::io::AsyncReadExt;
 
 use crate::front::login::{LoginError, SystemLogin};
-use crate::parts::claims::described;
 use crate::roles::LocalServer;
 
 /// Every server has one.
@@ -41,9 +34,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long another answer is waited for after the last one, where nobody knows how many servers there are. Nine servers
 /// of three clusters answer within 14 ms.
 const QUIET: Duration = Duration::from_millis(250);
-/// Largest account JWT that is read, in bytes. Source: nats-server 2.15.1, 1 MiB is the largest payload by default,
-/// so no larger one can have been pushed to a server that keeps it.
-const MAX_JWT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Why the resolver could not be asked or told.
 #[derive(Debug, thiserror::Error)]
@@ -80,21 +70,11 @@ pub enum ResolverError {
     /// It refused the JWT.
     #[error("the local nats-server refused the account's JWT: {0}")]
     Refused(String),
-    /// A JWT that it knows cannot be read.
-    #[error("cannot read the account's JWT `{path}`")]
-    File {
-        /// Where it should be.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 /// Asks as the agent's system user.
 #[derive(Debug)]
 pub struct Resolver {
-    directory: PathBuf,
     login: Arc<SystemLogin>,
 }
 
@@ -119,34 +99,24 @@ struct AnswerError {
 }
 
 impl Resolver {
-    /// For the server that runs with `state_dir`. Connects only when asked something.
+    /// Connects only when asked something.
     #[must_use]
-    pub fn new(state_dir: &Path, login: Arc<SystemLogin>) -> Resolver {
-        Resolver { directory: state_dir.join(layout::RESOLVER), login }
+    pub fn new(login: Arc<SystemLogin>) -> Resolver {
+        Resolver { login }
     }
 
-    /// The accounts of this server. Preloaded ones, such as the system account, are among them.
-    pub async fn claims(&self, server: &LocalServer) -> ClaimsObserved {
-        match self.listed(server).await {
-            Ok(claims) => ClaimsObserved::Answered(claims),
-            Err(error) => ClaimsObserved::Silent { reason: host_state::chain(&error) },
-        }
-    }
-
-    async fn listed(&self, server: &LocalServer) -> Result<BTreeMap<String, ClaimObserved>, ResolverError> {
+    /// Public keys of the accounts of this server. Preloaded ones, such as the system account, are among them.
+    ///
+    /// # Errors
+    /// [`ResolverError`].
+    pub async fn known(&self, server: &LocalServer) -> Result<BTreeSet<String>, ResolverError> {
         let answer = self.ask(server, LIST_SUBJECT, Vec::new()).await?;
         if let Some(error) = answer.error {
             return Err(ResolverError::Refused(error.description));
         }
         let accounts: Vec<AccountPublicKey> = serde_json::from_value(answer.data)
             .map_err(|source| ResolverError::Answer { subject: LIST_SUBJECT, source })?;
-        let mut claims = BTreeMap::new();
-        for account in accounts {
-            if let Some(claim) = read_claim(&self.directory, &account).await? {
-                claims.insert(account.to_string(), claim);
-            }
-        }
-        Ok(claims)
+        Ok(accounts.iter().map(ToString::to_string).collect())
     }
 
     /// Pushes an account JWT and waits until this server has taken it. Other servers of the system get it too: the
@@ -237,31 +207,9 @@ impl Resolver {
     }
 }
 
-/// One account's JWT; absent when it went between the list and now.
-async fn read_claim(
-    directory: &Path,
-    account: &AccountPublicKey,
-) -> Result<Option<ClaimObserved>, ResolverError> {
-    let path = directory.join(format!("{account}.jwt"));
-    let read = async {
-        let mut text = Vec::new();
-        let file = tokio::fs::File::open(&path).await?;
-        file.take(MAX_JWT_BYTES).read_to_end(&mut text).await?;
-        Ok::<_, std::io::Error>(text)
-    };
-    match read.await {
-        Ok(text) => Ok(Some(described(&text))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        // On a host the server makes its files for its own user alone; the applier reads them.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Some(described(&[]))),
-        Err(source) => Err(ResolverError::File { path, source }),
-    }
-}
-
-/// Both things that a server may say of its accounts, for `crate::fuzz`.
+/// What a server may say of its accounts, for `crate::fuzz`.
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let _ = described(bytes);
     if let Ok(answer) = serde_json::from_slice::<Answer>(bytes) {
         let _ = serde_json::from_value::<Vec<AccountPublicKey>>(answer.data);
     }
@@ -269,25 +217,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_jwt_shows_its_hash_and_time() {
-        // {"iat":1704067200}
-        let seen = described(b"eyJ9.eyJpYXQiOjE3MDQwNjcyMDB9.c2ln");
-        assert_eq!(seen.issued_at, Some(1_704_067_200));
-        assert_eq!(seen.sha256.len(), 64);
-        assert_eq!(described(b"garbage").issued_at, None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_file_makes_it_panic(text in proptest::collection::vec(any::<u8>(), 0..256)) {
-            prop_assert_eq!(described(&text).sha256.len(), 64);
-        }
-    }
 
     #[tokio::test]
     async fn a_server_that_is_away_is_silence_with_its_reason() {
@@ -301,11 +231,7 @@ mod tests {
             user_jwt: "x.y.z".to_owned(),
             user_key: Arc::new(identity::Nkey::from_seed_bytes(identity::NkeyKind::User, &[7; 32])),
         };
-        let ClaimsObserved::Silent { reason } =
-            Resolver::new(Path::new("/nowhere"), Arc::default()).claims(&server).await
-        else {
-            panic!("somebody answered");
-        };
+        let reason = host_state::chain(&Resolver::new(Arc::default()).known(&server).await.unwrap_err());
         let text =
             "cannot connect to the local nats-server at `127.71.5.1:4222` as the agent's system user: ";
         assert!(reason.starts_with(text) && reason.contains("Connection refused"), "{reason}");

@@ -4,7 +4,7 @@
 //! was away or put back to a backup. A push reaches every server, and each takes what is older too. So what others have is
 //! asked for first, and the newest is what is pushed. Each carries the operator's signature: nothing here makes one up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -19,7 +19,8 @@ use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::{AgentSettings, LocalServer, ServerView};
 
-/// Largest account JWT that is read.
+/// Largest account JWT that is read, in bytes. Source: nats-server 2.15.1, 1 MiB is the largest payload by default, so no
+/// larger one can have been pushed to a server that keeps it.
 const JWT_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Why an account's JWT did not arrive.
@@ -44,14 +45,46 @@ pub enum PushError {
     },
 }
 
-/// Asks the resolver for every account.
-pub async fn observe(view: &dyn ServerView, server: &LocalServer) -> ClaimsObserved {
-    view.resolver(server).await
+/// Every account that the local server knows, with the JWT that lies in the resolver directory below `state_dir`: the file
+/// that each lookup of the server reads. An account whose file went meanwhile is left out. The files are the server's own,
+/// mode 0600, so nobody but the applier reads them, and it follows no link there.
+/// Source: nats-server 2.15.1 server/dirstore.go `load`, server/accounts.go `DirAccResolver.Start`; the mode was tried.
+pub async fn observe(view: &dyn ServerView, server: &LocalServer, state_dir: &Path) -> ClaimsObserved {
+    let known = match view.known_accounts(server).await {
+        Ok(known) => known,
+        Err(reason) => return ClaimsObserved::Silent { reason },
+    };
+    let directory = state_dir.join(layout::RESOLVER);
+    let read = tokio::task::spawn_blocking(move || read(&directory, &known)).await;
+    match read.map_err(|error| error.to_string()).and_then(|read| read) {
+        Ok(claims) => ClaimsObserved::Answered(claims),
+        Err(reason) => ClaimsObserved::Silent { reason },
+    }
+}
+
+fn read(directory: &Path, accounts: &BTreeSet<String>) -> Result<BTreeMap<String, ClaimObserved>, String> {
+    let mut claims = BTreeMap::new();
+    for account in accounts {
+        // The front says them, and they become part of a path.
+        if account.parse::<AccountPublicKey>().is_err() {
+            return Err("the server named an account that is none".to_owned());
+        }
+        let text = files::read_untrusted(&directory.join(format!("{account}.jwt")), JWT_LIMIT);
+        if let Some(text) = text.map_err(|error| host_state::chain(&error))? {
+            claims.insert(account.clone(), described(&text));
+        }
+    }
+    Ok(claims)
+}
+
+/// What may lie in a resolver, for `crate::fuzz`.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = described(bytes);
 }
 
 /// Hash and `iat` of a JWT; nothing is verified, as what the server has may be anything.
-#[must_use]
-pub fn described(text: &[u8]) -> ClaimObserved {
+fn described(text: &[u8]) -> ClaimObserved {
     #[derive(Deserialize)]
     struct Claims {
         iat: i64,
@@ -63,30 +96,6 @@ pub fn described(text: &[u8]) -> ClaimObserved {
         sha256: HEXLOWER.encode(&Sha256::digest(text)),
         issued_at: claims.map(|claims| claims.iat),
     }
-}
-
-/// The same accounts, as their files in the resolver's directory say: what the front cannot read where nats-server is a user
-/// of its own.
-/// Source: nats-server 2.15.1 server/dirstore.go, tried: files have mode 0600.
-#[must_use]
-pub fn from_files(state_dir: &Path, seen: ClaimsObserved) -> ClaimsObserved {
-    let ClaimsObserved::Answered(accounts) = seen else { return seen };
-    let mut read = BTreeMap::new();
-    for (account, _) in accounts {
-        if account.parse::<AccountPublicKey>().is_err() {
-            return ClaimsObserved::Silent { reason: "the server named an account that is none".to_owned() };
-        }
-        let path = state_dir.join(layout::RESOLVER).join(format!("{account}.jwt"));
-        match files::read_untrusted(&path, JWT_LIMIT) {
-            Ok(Some(text)) => {
-                read.insert(account, described(&text));
-            }
-            // It went between the list and now.
-            Ok(None) => {}
-            Err(error) => return ClaimsObserved::Silent { reason: host_state::chain(&error) },
-        }
-    }
-    ClaimsObserved::Answered(read)
 }
 
 /// The newest JWT that any server of the system has for each account, of those that `is_ours` approves; an account that
@@ -152,7 +161,25 @@ pub fn put_back(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_jwt_shows_its_hash_and_time() {
+        // {"iat":1704067200}
+        let seen = described(b"eyJ9.eyJpYXQiOjE3MDQwNjcyMDB9.c2ln");
+        assert_eq!(seen.issued_at, Some(1_704_067_200));
+        assert_eq!(seen.sha256.len(), 64);
+        assert_eq!(described(b"garbage").issued_at, None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_it_panic(text in proptest::collection::vec(any::<u8>(), 0..256)) {
+            prop_assert_eq!(described(&text).sha256.len(), 64);
+        }
+    }
 
     const ACCOUNT: &str = "AAJKU5T6PDB2BD2CBFZUKQ2GSIC7KXXPIDZBKJJ5FO5ERDFADK3FUOSN";
 
@@ -168,13 +195,8 @@ mod tests {
         assert!(put_back(&Effects::default(), &settings, "../../ledger/claims", "a.b.c").is_err());
         assert!(!state.path().join("ledger").exists());
 
-        let seen = |account: &str| {
-            let nothing = ClaimObserved { sha256: String::new(), issued_at: None };
-            let answered = ClaimsObserved::Answered(BTreeMap::from([(account.to_owned(), nothing)]));
-            from_files(state.path(), answered)
-        };
-        let ClaimsObserved::Answered(found) = seen(ACCOUNT) else { panic!("it can be read") };
-        assert_eq!(found[ACCOUNT], described(b"a.b.c"));
-        assert!(matches!(seen("../../claim"), ClaimsObserved::Silent { .. }));
+        let seen = |account: &str| read(&state.path().join(layout::RESOLVER), &[account.to_owned()].into());
+        assert_eq!(seen(ACCOUNT).unwrap()[ACCOUNT], described(b"a.b.c"));
+        assert!(seen("../../claim").is_err());
     }
 }

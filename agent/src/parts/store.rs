@@ -189,7 +189,8 @@ pub fn assets(spec: &StoreSpec) -> usize {
 }
 
 fn mark(directory: &Path) -> StoreMark {
-    match files::read_bounded(&directory.join(layout::STORE_IDENTITY_FILE), MARK_LIMIT) {
+    // nats-server's user owns the directory.
+    match files::read_untrusted(&directory.join(layout::STORE_IDENTITY_FILE), MARK_LIMIT) {
         Ok(None) => StoreMark::Missing,
         Err(error) => StoreMark::Unreadable { reason: host_state::chain(&error) },
         Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
@@ -308,5 +309,21 @@ mod tests {
         std::fs::write(directory.path().join(layout::STORE_IDENTITY_FILE), "{}").unwrap();
         let StoreObserved::Present { identity, .. } = observe(&spec) else { panic!("the store is there") };
         assert!(matches!(identity, StoreMark::Unreadable { .. }));
+    }
+
+    #[test]
+    fn an_identity_file_that_is_a_pipe_or_a_link_is_not_waited_for_nor_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(layout::STORE_IDENTITY_FILE);
+        let seen = || match observe(&spec(directory.path())) {
+            StoreObserved::Present { identity, .. } => identity,
+            other => panic!("{other:?}"),
+        };
+        let (mode, cwd) = (rustix::fs::Mode::from_raw_mode(0o600), rustix::fs::CWD);
+        rustix::fs::mknodat(cwd, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(seen(), StoreMark::Unreadable { .. }));
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &file).unwrap();
+        assert!(matches!(seen(), StoreMark::Unreadable { .. }));
     }
 }

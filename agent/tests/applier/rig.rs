@@ -243,7 +243,7 @@ async fn open(
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let view = Arc::new(Network::new(&settings));
+        let view = Arc::new(Network::new(settings.downloads.clone()));
         match LocalApplier::open_on(
             settings.clone(),
             view,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use host_state::DownloadUrl;
-use host_state::observed::{ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::report::{MeshRow, Outcome, RunStatus};
 use nats_agent::border::RemoteView;
 use nats_agent::roles::{Applier, ApplyMode, ApplyOrder, LeaseAction, LocalServer, MeshPost, ServerView};
@@ -91,8 +91,8 @@ impl ServerView for Told {
         Err(format!("asked {query}"))
     }
 
-    async fn resolver(&self, server: &LocalServer) -> ClaimsObserved {
-        ClaimsObserved::Silent { reason: server.user_key.public_text() }
+    async fn known_accounts(&self, server: &LocalServer) -> Result<BTreeSet<String>, String> {
+        Err(server.user_key.public_text())
     }
 
     async fn account_jwts(
@@ -172,7 +172,7 @@ async fn the_applier_looks_through_its_newest_front_which_is_told_what_holds() {
     assert_eq!(view.running(port).await, RunningObserved::Stopped);
     assert_eq!(view.healthz(port, "js-meta-only=true").await, Err("asked js-meta-only=true".to_owned()));
     let known = host.secret.system_user().public_text();
-    assert_eq!(view.resolver(&server(&host)).await, ClaimsObserved::Silent { reason: known });
+    assert_eq!(view.known_accounts(&server(&host)).await, Err(known));
     let accounts = view.account_jwts(&server(&host), &["A".to_owned()]).await.unwrap();
     assert_eq!(accounts, [("A".to_owned(), BTreeSet::new())].into());
     assert_eq!(view.push_claim(&server(&host), "a.b.c").await, Err("a.b.c".to_owned()));
@@ -203,7 +203,7 @@ async fn what_nobody_looks_at_is_not_seen() {
     assert!((SOON - Duration::from_secs(1)..SOON + Duration::from_secs(5)).contains(&waited), "{waited:?}");
     // It was waited for once; now each answers at once.
     assert_eq!(view.healthz(port, "").await, Err(away.clone()));
-    assert_eq!(view.resolver(&server(&host)).await, ClaimsObserved::Silent { reason: away.clone() });
+    assert_eq!(view.known_accounts(&server(&host)).await, Err(away.clone()));
     assert_eq!(view.account_jwts(&server(&host), &[]).await, Err(away.clone()));
     assert_eq!(view.push_claim(&server(&host), "").await, Err(away.clone()));
     assert_eq!(view.served_leaf(port, false).await, Err(away.clone()));

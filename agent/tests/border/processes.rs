@@ -56,7 +56,7 @@ impl Process {
         let mut agent = agent();
         agent.envs(systemd.iter().copied());
         agent.args(["--log-format", "json", command, "--listen", &world.listen().to_string()]);
-        agent.arg("--state-dir").arg(world.state()).arg("--sockets").arg(world.sockets()).args(more);
+        agent.arg("--sockets").arg(world.sockets()).arg("--downloads").arg(world.downloads()).args(more);
         Process(agent.stdin(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
@@ -86,16 +86,20 @@ struct Host {
 impl Host {
     fn applier(&self) -> Process {
         let binary = rig::binary();
-        let more = ["--place", "process", "--nats-server", binary.to_str().unwrap()];
+        let state = self.world.state();
+        let (binary, state) = (binary.to_str().unwrap(), state.to_str().unwrap());
+        let more = ["--place", "process", "--nats-server", binary, "--state-dir", state];
         Process::start(&self.world, &self.log, "applier", &more)
     }
 
     fn front(&self) -> Process {
-        Process::start(&self.world, &self.log, "front", &[])
+        let sockets = self.world.sockets();
+        let more = ["--front-sockets", sockets.to_str().unwrap()];
+        Process::start(&self.world, &self.log, "front", &more)
     }
 
     fn ask(&self, arguments: &[&str]) -> Output {
-        agent().args(arguments).arg("--sockets").arg(self.world.sockets()).output().unwrap()
+        agent().args(arguments).arg("--front-sockets").arg(self.world.sockets()).output().unwrap()
     }
 
     /// A caller, as soon as it is served.
@@ -249,7 +253,9 @@ async fn a_watchdog_is_fed_only_while_the_applier_lives() {
     let host = scripted::Scripted::new(33);
     let served = Arc::clone(&host) as Arc<dyn Applier>;
     let side = ApplierSide::open(&world.sockets(), served, Arc::default()).await;
-    let front = Process::started_by(&systemd, &world, &log, "front", &[]);
+    let sockets = world.sockets();
+    let own = ["--front-sockets", sockets.to_str().unwrap()];
+    let front = Process::started_by(&systemd, &world, &log, "front", &own);
     assert_eq!(notified.next().trim(), "READY=1");
     std::net::TcpStream::connect(world.listen()).unwrap();
     let first = notified.next();
@@ -267,7 +273,9 @@ async fn a_watchdog_is_fed_only_while_the_applier_lives() {
     assert_eq!(front.ended(), Some(0));
     side.end().await;
 
-    let applier = Process::started_by(&systemd, &world, &log, "applier", &["--place", "process"]);
+    let state = world.state();
+    let own = ["--place", "process", "--state-dir", state.to_str().unwrap()];
+    let applier = Process::started_by(&systemd, &world, &log, "applier", &own);
     assert_eq!(notified.next().trim(), "READY=1");
     assert!(world.sockets().join("applier.sock").exists());
     notified.until("STATUS=waiting for authority `acme` to claim host `east-1`");

@@ -98,6 +98,10 @@ impl World {
         self.folder.path().join("run")
     }
 
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.folder.path().join("downloads")
+    }
+
     pub(crate) fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.address, 8442)
     }
@@ -125,8 +129,11 @@ impl World {
     /// The front starts.
     pub(crate) async fn front(&self) -> FrontSide {
         let settings = self.settings();
-        let applier = connect(&self.sockets(), Arc::new(Network::new(&settings))).await;
-        let front = Front::start(&settings, Arc::clone(&applier) as Arc<dyn Applier>).await.unwrap();
+        let applier = connect(&self.sockets(), Arc::new(Network::new(settings.downloads.clone()))).await;
+        let front =
+            Front::start(settings.listen, &settings.sockets, Arc::clone(&applier) as Arc<dyn Applier>)
+                .await
+                .unwrap();
         FrontSide { applier, front }
     }
 

@@ -168,12 +168,9 @@ async fn a_port_that_is_taken_is_named() {
     let address = "127.72.2.5:8442";
     let (_host, _folder, front) = claimed(address, 15).await;
     let folder = tempfile::tempdir().unwrap();
-    let settings = nats_agent::roles::AgentSettings::of_process(
-        folder.path().to_owned(),
-        address.parse().unwrap(),
-        None,
-    );
-    let error = nats_agent::front::Front::start(&settings, Scripted::new(16)).await.unwrap_err();
+    let error = nats_agent::front::Front::start(address.parse().unwrap(), folder.path(), Scripted::new(16))
+        .await
+        .unwrap_err();
     assert_eq!(
         host_state::chain(&error),
         "cannot listen on `127.72.2.5:8442`: Address already in use (os error 98)"

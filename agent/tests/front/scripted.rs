@@ -1,7 +1,6 @@
 //! An applier that keeps what it is told in memory, and an authority to tell it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,8 +16,8 @@ use identity::{
 };
 use nats_agent::front::Front;
 use nats_agent::roles::{
-    AgentSettings, ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, Claimed, LeaseAnswer,
-    LeaseOrder, LocalServer, NewClaim, OpenDoor, PrivateKeyPem, TrialWish,
+    ApiIdentity, Applier, ApplierError, ApplyOrder, Caller, ClaimState, Claimed, LeaseAnswer, LeaseOrder,
+    LocalServer, NewClaim, OpenDoor, PrivateKeyPem, TrialWish,
 };
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -112,8 +111,8 @@ impl Scripted {
     }
 
     pub(crate) async fn serve(self: &Arc<Self>, listen: &str, state_dir: &std::path::Path) -> Front {
-        let settings = AgentSettings::of_process(PathBuf::from(state_dir), listen.parse().unwrap(), None);
-        Front::start(&settings, Arc::clone(self) as Arc<dyn Applier>).await.unwrap()
+        let applier = Arc::clone(self) as Arc<dyn Applier>;
+        Front::start(listen.parse().unwrap(), state_dir, applier).await.unwrap()
     }
 
     fn report(&self) -> Report {

@@ -5,17 +5,14 @@ use std::net::SocketAddr;
 use host_state::observed::{ClaimsObserved, RunningObserved};
 use identity::{AccountLimits, Authority, Jwt};
 use nats_agent::front::Network;
-use nats_agent::roles::{AgentSettings, LocalServer, ServerView};
+use nats_agent::parts::claims;
+use nats_agent::roles::ServerView;
 
 use crate::nats::Server;
 use crate::scripted::authority;
 
 fn view(server: &Server) -> Network {
-    Network::new(&AgentSettings::of_process(
-        server.state.path().to_owned(),
-        "127.0.0.1:0".parse().unwrap(),
-        None,
-    ))
+    Network::new(server.state.path().join("downloads"))
 }
 
 fn account(authority: &Authority, name: &str, issued_at: i64) -> Jwt {
@@ -23,8 +20,8 @@ fn account(authority: &Authority, name: &str, issued_at: i64) -> Jwt {
     authority.account_jwt(&claims, issued_at).unwrap()
 }
 
-async fn listed(view: &Network, server: &LocalServer) -> std::collections::BTreeMap<String, Option<i64>> {
-    match view.resolver(server).await {
+async fn listed(view: &Network, server: &Server) -> std::collections::BTreeMap<String, Option<i64>> {
+    match claims::observe(view, &server.local(), server.state.path()).await {
         ClaimsObserved::Answered(claims) => {
             claims.into_iter().map(|(account, claim)| (account, claim.issued_at)).collect()
         }
@@ -45,23 +42,23 @@ async fn a_server_that_is_behind_shows_what_it_has_itself() {
 
     let second = Server::start(&acme, "east-2", routes[1], &routes).await;
     let second_view = view(&second);
-    let seen = listed(&second_view, &second.local()).await;
+    let seen = listed(&second_view, &second).await;
     assert_eq!(seen.keys().cloned().collect::<std::collections::BTreeSet<_>>(), preloaded.clone().into());
-    let seen = listed(&first_view, &first.local()).await;
+    let seen = listed(&first_view, &first).await;
     assert_eq!(seen.get(&key("orders")), Some(&Some(1_800_000_000)));
     assert_eq!(seen.len(), 3);
 
     second_view.push_claim(&second.local(), account(&acme, "orders", 1_800_000_001).as_str()).await.unwrap();
-    assert_eq!(listed(&second_view, &second.local()).await.get(&key("orders")), Some(&Some(1_800_000_001)));
+    assert_eq!(listed(&second_view, &second).await.get(&key("orders")), Some(&Some(1_800_000_001)));
 
     let broken = account(&acme, "orders", 1_900_000_000).as_str().replace(".ey", ".eX");
     let error = second_view.push_claim(&second.local(), &broken).await.unwrap_err();
     assert!(error.starts_with("the local nats-server refused the account's JWT: jwt update"), "{error}");
-    assert_eq!(listed(&second_view, &second.local()).await.get(&key("orders")), Some(&Some(1_800_000_001)));
+    assert_eq!(listed(&second_view, &second).await.get(&key("orders")), Some(&Some(1_800_000_001)));
 
     drop(first);
     // The kept connection is for one server: another one is another connection, on which the same is answered.
-    assert_eq!(listed(&second_view, &second.local()).await, listed(&view(&second), &second.local()).await);
+    assert_eq!(listed(&second_view, &second).await, listed(&view(&second), &second).await);
 }
 
 /// What the applier has to know: a push of what is older takes back what is newer, on all servers, so it asks before.
@@ -74,9 +71,7 @@ async fn an_older_claim_replaces_a_newer_one_everywhere_and_every_server_says_wh
     let second = Server::start(&acme, "east-2", routes[1], &routes).await;
     let (first_view, second_view) = (view(&first), view(&second));
     let (older, newer) = (account(&acme, "orders", 1_800_000_000), account(&acme, "orders", 1_800_000_001));
-    let has = async |view: &Network, server: &Server| {
-        listed(view, &server.local()).await.get(&key).copied().flatten()
-    };
+    let has = async |view: &Network, server: &Server| listed(view, server).await.get(&key).copied().flatten();
     let both = async |wanted| loop {
         first_view.push_claim(&first.local(), newer.as_str()).await.unwrap();
         if has(&second_view, &second).await == wanted {
@@ -107,7 +102,7 @@ async fn a_server_takes_a_claim_that_another_operator_signed() {
     claims.key = acme.account_key(&"orders".parse().unwrap());
     let foreign = other.account_jwt(&claims, 1_800_000_005).unwrap();
     view.push_claim(&server.local(), foreign.as_str()).await.unwrap();
-    let seen = listed(&view, &server.local()).await;
+    let seen = listed(&view, &server).await;
     assert_eq!(seen.get(claims.key.as_str()), Some(&Some(1_800_000_005)), "ours is overwritten");
     identity::decode_account(&foreign, &acme.trust()).unwrap_err();
 }

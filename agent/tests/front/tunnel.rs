@@ -147,7 +147,7 @@ async fn an_account_without_jetstream_has_no_responders() {
 async fn push_account(authority: &Authority, server: &Server) {
     let claims = authority.account_claims("orders".parse().unwrap(), AccountLimits::unlimited());
     let jwt = authority.account_jwt(&claims, OffsetDateTime::now_utc().unix_timestamp()).unwrap();
-    let resolver = nats_agent::front::resolver::Resolver::new(server.state.path(), std::sync::Arc::default());
+    let resolver = nats_agent::front::resolver::Resolver::new(std::sync::Arc::default());
     resolver.push(&server.local(), jwt.as_str()).await.unwrap();
 }
 

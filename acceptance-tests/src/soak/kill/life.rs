@@ -95,7 +95,7 @@ impl Life {
         let deadline = Instant::now() + OPEN_DEADLINE;
         let view: Arc<dyn ServerView> = match site.flavor {
             Flavor::StandIn => Arc::new(StandInView::new(&site.state())),
-            Flavor::Real => Arc::new(Network::new(&settings)),
+            Flavor::Real => Arc::new(Network::new(settings.downloads.clone())),
         };
         let applier = loop {
             let _entered = runtime.enter();

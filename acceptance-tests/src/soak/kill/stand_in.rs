@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
-use host_state::observed::{ClaimObserved, ClaimsObserved, RunningObserved};
+use host_state::observed::RunningObserved;
 use host_state::report::MeshRow;
 use host_state::{DownloadUrl, layout};
 use nats_agent::roles::{LocalServer, MeshPost, ServerView};
@@ -88,16 +88,10 @@ impl ServerView for StandInView {
         if is_well { Ok(()) } else { Err("the stand-in is not well".to_owned()) }
     }
 
-    async fn resolver(&self, _: &LocalServer) -> ClaimsObserved {
+    async fn known_accounts(&self, _: &LocalServer) -> Result<BTreeSet<String>, String> {
         let entries = fs::read_dir(self.state.join(layout::RESOLVER)).into_iter().flatten();
-        let claim = |path: PathBuf| {
-            let account = path.file_name()?.to_str()?.strip_suffix(".jwt")?.to_owned();
-            let jwt = fs::read_to_string(&path).ok()?;
-            let sha256 = HEXLOWER.encode(&Sha256::digest(jwt.as_bytes()));
-            let issued_at = claims_of(&jwt).and_then(|claims| claims["iat"].as_i64());
-            Some((account, ClaimObserved { sha256, issued_at }))
-        };
-        ClaimsObserved::Answered(entries.filter_map(|entry| claim(entry.ok()?.path())).collect())
+        let account = |path: PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".jwt")?.to_owned());
+        Ok(entries.filter_map(|entry| account(entry.ok()?.path())).collect())
     }
 
     async fn account_jwts(

@@ -3,9 +3,10 @@
 //! A refused reload is only logged, and some of its lines print whole structures, which may hold secrets: of those
 //! only the name of the setting is passed on. Source: nats-server 2.15.1 server/reload.go.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::applier::files;
 
 /// How much of the end of a log is looked at, in bytes.
 const TAIL: u64 = 64 * 1024;
@@ -22,7 +23,7 @@ pub fn length(path: &Path) -> u64 {
 /// The last error or fatal line after `offset`; `None` when there is none.
 #[must_use]
 pub fn complaint_since(path: &Path, offset: u64) -> Option<String> {
-    let mut file = File::open(path).ok()?;
+    let mut file = files::open_untrusted(path).ok()??;
     let end = file.metadata().ok()?.len();
     // A rotated log is shorter than it was.
     let from = if end < offset { 0 } else { offset };
@@ -53,6 +54,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_pipe_or_a_link_in_the_place_of_a_log_says_nothing_and_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, other) = (directory.path().join("log"), directory.path().join("other"));
+        let (mode, cwd) = (rustix::fs::Mode::from_raw_mode(0o600), rustix::fs::CWD);
+        rustix::fs::mknodat(cwd, &log, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(complaint_since(&log, 0), None);
+        std::fs::remove_file(&log).unwrap();
+        std::fs::write(&other, "[1] [ERR] another's\n").unwrap();
+        std::os::unix::fs::symlink(&other, &log).unwrap();
+        assert_eq!(complaint_since(&log, 0), None);
+    }
 
     #[test]
     fn the_last_complaint_is_found_and_structures_are_cut() {

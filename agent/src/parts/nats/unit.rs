@@ -71,6 +71,12 @@ pub enum ServiceError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// It runs already, so this start would start nothing.
+    #[error("`{unit}` runs already, as process {pid}", unit = Unit::NatsServer)]
+    Runs {
+        /// Its process id.
+        pid: u32,
+    },
     /// It ended at once.
     #[error("`{unit}` was started and does not run: {state}", unit = Unit::NatsServer)]
     Ended {
@@ -219,6 +225,9 @@ impl Service {
         self.write(drop_in, assets).await?;
         let binary = PathBuf::from(&drop_in.binary);
         let binary_sha256 = sum(&binary)?.ok_or(ServiceError::NoBinary { path: binary })?;
+        if let Some(pid) = self.main_pid().await? {
+            return Err(ServiceError::Runs { pid });
+        }
         self.effects.reach(Effect::StartServer, Moment::Before).map_err(ServiceError::Effect)?;
         // One that was started too often within a minute is not started otherwise.
         if let Err(error) = self.systemd.reset_failed(Unit::NatsServer).await {
