@@ -1,10 +1,13 @@
 //! Files that survive a power cut: written beside, fsynced, renamed, and the directory fsynced.
 //!
-//! Nothing is ever written in place, but that lines are added to the audit log. A failed fsync is fatal for what was being written; it is never tried again
-//! on the same file, because the kernel may have dropped the pages already.
+//! Nothing is ever written in place, but that lines are added to the audit log. A failed fsync is fatal for what was being
+//! written; it is never tried again on the same file, because the kernel may have dropped the pages already.
+
+mod directory;
+mod reading;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +15,11 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Gid, Mode, OFlags
 
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::ServiceUser;
+
+pub use directory::{add_directory, keep_directory, make_directory, set_mode, set_owner, sync_directory};
+pub use reading::{
+    Space, device_number, mode_of, open_untrusted, owner_of, read_bounded, read_untrusted, space_of,
+};
 
 /// Why a file could not be made to be what it should.
 #[derive(Debug, thiserror::Error)]
@@ -287,92 +295,6 @@ pub fn remove_directory(effects: &Effects, effect: Effect, path: &Path) -> Resul
         .map_err(remove)
 }
 
-/// Makes a directory with exactly the permission bits `mode` where there is none.
-///
-/// # Errors
-/// [`FileError`], naming the path.
-pub fn make_directory(effects: &Effects, path: &Path, mode: u32) -> Result<(), FileError> {
-    let fail = |source| FileError::Directory { path: path.to_owned(), source };
-    if path.is_dir() {
-        return Ok(());
-    }
-    effects.reach(Effect::MakeDirectory, Moment::Before).map_err(fail)?;
-    create_directory(path, mode).map_err(fail)?;
-    sync_directory(path)?;
-    path.parent().map_or(Ok(()), sync_directory)?;
-    effects.reach(Effect::MakeDirectory, Moment::After).map_err(fail)
-}
-
-/// Makes a directory where there is none, and has it be `owner`'s with exactly the permission bits `mode`; without an
-/// owner it stays whose it is. Nothing below it is touched. May be repeated.
-///
-/// # Errors
-/// [`FileError`], naming the path; also when it is a link. A mode that the system does not let the agent set is only
-/// warned of: set-group-id is the package's to set.
-pub fn keep_directory(
-    effects: &Effects,
-    path: &Path,
-    mode: u32,
-    owner: Option<ServiceUser>,
-) -> Result<(), FileError> {
-    make_directory(effects, path, mode)?;
-    let fail = |source| FileError::Owner { path: path.to_owned(), source };
-    if std::fs::symlink_metadata(path).map_err(fail)?.is_symlink() {
-        return Err(fail(io::Error::other("it is a link")));
-    }
-    if let Some(owner) = owner
-        && owner_of(path).map_err(fail)? != owner
-    {
-        set_owner(effects, Effect::SetOwner, path, owner).map_err(fail)?;
-    }
-    if mode_of(path).map_err(fail)? != mode
-        && let Err(error) = set_mode(effects, Effect::SetMode, path, mode)
-    {
-        tracing::warn!(path = %path.display(), %error, "a directory keeps other permission bits than {mode:04o}");
-    }
-    Ok(())
-}
-
-/// Makes a directory that must not be there yet, with exactly the permission bits `mode`, durably.
-///
-/// # Errors
-/// Those of the system, and injected ones.
-pub fn add_directory(effects: &Effects, effect: Effect, path: &Path, mode: u32) -> io::Result<()> {
-    effects.run(effect, || {
-        create_directory(path, mode)?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        sync_directory(parent).map_err(io::Error::other)
-    })
-}
-
-/// Sets the permission bits of a file or directory.
-///
-/// # Errors
-/// Those of the system, and injected ones.
-pub fn set_mode(effects: &Effects, effect: Effect, path: &Path, mode: u32) -> io::Result<()> {
-    effects.run(effect, || Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())?))
-}
-
-/// Makes `owner` own a file or directory, and nothing below it. A link is changed itself.
-///
-/// # Errors
-/// Those of the system, and injected ones.
-pub fn set_owner(effects: &Effects, effect: Effect, path: &Path, owner: ServiceUser) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-    effects
-        .run(effect, || Ok(rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?))
-}
-
-/// Who owns a file or directory; of a link the link itself.
-///
-/// # Errors
-/// Those of stat.
-pub fn owner_of(path: &Path) -> io::Result<ServiceUser> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::symlink_metadata(path)?;
-    Ok(ServiceUser { uid: metadata.uid(), gid: metadata.gid() })
-}
-
 /// Opens a file for what a server prints, which is appended; makes it, for the owner alone, where it is missing.
 ///
 /// # Errors
@@ -421,114 +343,6 @@ pub fn open_probe(effects: &Effects, path: &Path, length: u64) -> io::Result<Opt
             Err(errno) => Err(errno.into()),
         }
     })
-}
-
-/// Room of a file system for an ordinary user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes in all, used and free.
-    pub size: u64,
-    /// Bytes that are free.
-    pub free: u64,
-}
-
-/// Room of the file system that holds `path`, without what it reserves for root.
-///
-/// # Errors
-/// Those of statvfs.
-pub fn space_of(path: &Path) -> io::Result<Space> {
-    let found = rustix::fs::statvfs(path)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    let used = found.f_blocks.saturating_sub(found.f_bfree);
-    Ok(Space { size: bytes(used.saturating_add(found.f_bavail)), free: bytes(found.f_bavail) })
-}
-
-/// Major and minor number of the device that a device file stands for.
-///
-/// # Errors
-/// Those of stat.
-pub fn device_number(path: &Path) -> io::Result<(u32, u32)> {
-    let device = rustix::fs::stat(path)?.st_rdev;
-    Ok((rustix::fs::major(device), rustix::fs::minor(device)))
-}
-
-/// Makes the entries of a directory durable.
-///
-/// # Errors
-/// [`FileError::Sync`], naming the directory.
-pub fn sync_directory(path: &Path) -> Result<(), FileError> {
-    let sync = |source| FileError::Sync { path: path.to_owned(), source };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory =
-        rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| sync(errno.into()))?;
-    rustix::fs::fsync(&directory).map_err(|errno| sync(errno.into()))
-}
-
-/// Reads a whole file of at most `limit` bytes. `None` when there is none.
-///
-/// # Errors
-/// [`FileError::Read`], naming the path, when it cannot be read or is larger.
-pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
-    let read = |source| FileError::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(read(error)),
-    };
-    bounded(file, limit).map(Some).map_err(read)
-}
-
-/// As [`read_bounded`], of a file in a directory that another user may change: no link is followed, and what is no file is
-/// not waited for.
-///
-/// # Errors
-/// [`FileError::Read`], naming the path.
-pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
-    let read = |source| FileError::Read { path: path.to_owned(), source };
-    let Some(file) = open_untrusted(path).map_err(read)? else { return Ok(None) };
-    bounded(file, limit).map(Some).map_err(read)
-}
-
-/// Opens a file of such a directory for reading; `None` when there is none.
-///
-/// # Errors
-/// Those of the system, and when it is a link or no file.
-pub fn open_untrusted(path: &Path) -> io::Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    if file.metadata()?.is_file() { Ok(Some(file)) } else { Err(io::Error::other("it is no file")) }
-}
-
-/// All of a file, unless it is larger.
-fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("more than {limit} bytes")));
-    }
-    Ok(bytes)
-}
-
-/// Permission bits of a file.
-///
-/// # Errors
-/// Those of stat.
-pub fn mode_of(path: &Path) -> io::Result<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
-}
-
-fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
-    rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode & 0o777))?;
-    // The umask may have taken bits away. Set-group-id comes from the directory above, and an applier may not set it.
-    if mode_of(path)? == mode {
-        return Ok(());
-    }
-    Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())?)
 }
 
 fn create(path: &Path, mode: u32) -> io::Result<File> {

@@ -167,8 +167,12 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         places: &["agent/src/applier", "agent/src/parts", "agent/src/shadow"],
-        except: &["agent/src/applier/files.rs"],
-        what: "the applier, which changes files through `applier/files.rs` by named effects only,",
+        except: &[
+            "agent/src/applier/files.rs",
+            "agent/src/applier/files/directory.rs",
+            "agent/src/applier/files/reading.rs",
+        ],
+        what: "the applier, which changes files through `applier/files` by named effects only,",
         paths: &[
             "std::fs::DirBuilder",
             "std::fs::File::create",

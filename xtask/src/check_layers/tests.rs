@@ -292,7 +292,7 @@ fn source_that_does_not_parse_is_an_error_that_names_the_file() {
 
 #[test]
 fn the_applier_changes_nothing_past_its_named_effects() {
-    let files = "the applier, which changes files through `applier/files.rs` by named effects only,";
+    let files = "the applier, which changes files through `applier/files` by named effects only,";
     let processes =
         "the applier, whose processes are started and signalled by named effects in five files only,";
     for (line, what, named) in [
