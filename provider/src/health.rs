@@ -28,11 +28,12 @@ use crate::agents::System;
 pub struct ExpectedTopology {
     /// Cluster of every declared server, by server name; absent nodes left out.
     pub servers: BTreeMap<String, String>,
-    /// Servers of nodes that are marked absent, or do not run yet: away, on their way out, or on their way in. They keep their seats in the meta group and in
-    /// streams until they come back, and that their seats are empty is not held against the others.
+    /// Servers that need not be there: of nodes that are marked absent, or that do not run yet. They keep their seats in
+    /// the meta group and in streams until they come back, and that their seats are empty is not held against the others.
     pub absent: BTreeSet<String>,
-    /// How many servers are about to be taken down: an empty seat that would then cost a quorum is a problem after all.
-    pub taking_down: usize,
+    /// Servers that are about to be taken down: an empty seat in a group of theirs that would then cost its quorum is a
+    /// problem after all.
+    pub taking_down: BTreeSet<String>,
 }
 
 impl ExpectedTopology {
@@ -40,7 +41,7 @@ impl ExpectedTopology {
     #[must_use]
     pub fn of(system: &System) -> ExpectedTopology {
         let servers = system.hosts.iter().map(|(host, entry)| (host.to_string(), entry.cluster.clone()));
-        ExpectedTopology { servers: servers.collect(), absent: BTreeSet::new(), taking_down: 0 }
+        ExpectedTopology { servers: servers.collect(), absent: BTreeSet::new(), taking_down: BTreeSet::new() }
     }
 
     /// The clusters, each once.

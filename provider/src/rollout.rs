@@ -2,8 +2,8 @@
 //!
 //! [`plan`] decides, purely, who goes when; [`join`] connects, and claims what [`claimed`] does not know by another key;
 //! [`material`] signs what hosts are told, [`lease`] keeps others away, [`run`] applies wave by wave and [`gate`] waits between
-//! them. [`heads`] and [`audit`] know what was seen of hosts before, and [`beside`] keeps it. One conductor for `nats_cluster`
-//! and `nats_gateway`.
+//! them for what [`roster`] expects. [`heads`] and [`audit`] know what was seen of hosts before, and [`beside`] keeps it. One
+//! conductor for `nats_cluster` and `nats_gateway`.
 
 pub mod audit;
 pub mod beside;
@@ -16,6 +16,7 @@ pub mod material;
 pub mod plan;
 pub mod progress;
 pub mod reach;
+pub mod roster;
 pub mod run;
 pub mod signing;
 pub mod stopped;

@@ -53,7 +53,7 @@ fn judge_presence(expected: &ExpectedTopology, seen: &Seen, servers: &mut BTreeM
         match (expected.servers.get(name), answers) {
             (Some(_), []) => problems.push("does not answer".to_owned()),
             (None, _) if expected.absent.contains(name) => {
-                server.told.push("is marked absent and has not left the supercluster yet".to_owned());
+                server.told.push("need not be there, and has not left the supercluster".to_owned());
             }
             (None, _) => problems.push("is in the supercluster and was not declared".to_owned()),
             (Some(cluster), [answer, others @ ..]) => {
@@ -128,7 +128,7 @@ fn judge_meta(expected: &ExpectedTopology, leader: Option<(&str, &MetaGroup)>, h
     let empty = counted.saturating_sub(declared);
     if counted < declared || empty > expected.absent.len() as u64 {
         health.problems.push(format!("the meta group counts {counted} members, {declared} are declared"));
-    } else if empty > 0 && lacks_quorum(counted, declared, expected) {
+    } else if empty > 0 && would_lack_quorum(counted, empty, expected.taking_down.len() as u64) {
         health.problems.push(format!(
             "the meta group counts {counted} members, {empty} of them absent: it cannot spare another one"
         ));
@@ -179,11 +179,13 @@ fn judge_streams(expected: &ExpectedTopology, seen: &Seen, problems: &mut Vec<St
                 }
                 let (absent, others): (Vec<_>, Vec<_>) =
                     group.replicas.iter().partition(|replica| expected.absent.contains(&replica.name));
-                if !absent.is_empty() && lacks_quorum(have, have - absent.len() as u64, expected) {
+                let holders = others.iter().map(|replica| &replica.name).chain([&group.leader]);
+                let going = holders.filter(|name| expected.taking_down.contains(*name)).count() as u64;
+                let empty = absent.len() as u64;
+                if empty > 0 && would_lack_quorum(have, empty, going) {
                     problems.push(format!(
-                        "stream `{name}` of account `{account}` has {have} replicas, {} of them on absent nodes: it \
-                         cannot spare another one",
-                        absent.len()
+                        "stream `{name}` of account `{account}` has {have} replicas, {empty} of them on absent nodes: it \
+                         cannot spare another one"
                     ));
                 }
                 for replica in others.into_iter().filter(|replica| replica.offline || !replica.current) {
@@ -198,10 +200,10 @@ fn judge_streams(expected: &ExpectedTopology, seen: &Seen, problems: &mut Vec<St
     }
 }
 
-/// Whether a group of `members` would have no quorum, had `present` of them to do without those that are taken down.
-fn lacks_quorum(members: u64, present: u64, expected: &ExpectedTopology) -> bool {
-    let left = present.saturating_sub(expected.taking_down as u64);
-    expected.taking_down > 0 && left < members / 2 + 1
+/// Whether a group of `members`, `empty` of them away, would have no quorum for `going` others being taken down. A group
+/// that loses nobody by it is none the worse for it.
+fn would_lack_quorum(members: u64, empty: u64, going: u64) -> bool {
+    going > 0 && members.saturating_sub(empty + going) < members / 2 + 1
 }
 
 #[cfg(test)]

@@ -3,11 +3,15 @@
 //! First what costs nothing, then reloads behind one canary, then members that are down start again, then stops, then
 //! restarts one at a time with the meta leader last, then fresh servers start. Growth follows from it: the old servers
 //! learn the new ones' pins (a reload) before the new ones start.
+//!
+//! One exception: where pins may change while a host is absent, all reload at once. Its server may still run, and until
+//! all know that it is out, what clusters say to each other may go through it and be lost, which no canary can wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::plan::Impact;
 use host_state::report::Report;
+use host_state::{Drift, Plan};
 use identity::HostName;
 
 /// What the conductor knows of one host before it begins.
@@ -23,6 +27,20 @@ pub struct HostChange {
     pub is_meta_leader: bool,
     /// How many Raft groups it leads; those with fewer go first. 0 when that is not known.
     pub leaderships: u64,
+    /// Whether it may let in other servers than before, as [`may_change_pins`] tells.
+    pub changes_pins: bool,
+}
+
+/// End of the names of the settings that say which servers are let in.
+const PINS: &str = "tls.pinned_certs";
+
+/// Whether `plan` changes who is let in, by what the host says of itself. A server that runs something else than its
+/// rendition, as a run that was killed between writing and reloading leaves it, may take pins in with whatever reload
+/// comes next: no plan names them any more.
+#[must_use]
+pub fn may_change_pins(plan: &Plan, report: &Report) -> bool {
+    let runs_other = report.drift.iter().any(Drift::is_of_running_configuration);
+    runs_other || plan.settings.iter().any(|setting| setting.ends_with(PINS))
 }
 
 /// Hosts that are changed at once. The next wave begins when this one is well.
@@ -41,8 +59,7 @@ pub struct Wave {
 /// `max_unavailable` bounds how many servers of one cluster restart at once; servers of two clusters never do. 0
 /// counts as 1.
 ///
-/// `is_one_away`: some declared host is absent. Its server may still run, and until all know that it is out, what clusters
-/// say to each other may go through it and be lost, which no canary can wait for: all reload at once.
+/// `is_one_away`: some declared host is absent.
 pub fn waves(changes: &BTreeMap<HostName, HostChange>, max_unavailable: u32, is_one_away: bool) -> Vec<Wave> {
     let of = |impact: Impact| -> BTreeSet<HostName> {
         changes.iter().filter(|(_, change)| change.impact == impact).map(|(host, _)| host.clone()).collect()
@@ -53,7 +70,7 @@ pub fn waves(changes: &BTreeMap<HostName, HostChange>, max_unavailable: u32, is_
     waves.extend(wave(Impact::None, of(Impact::None)));
     let mut reloads = of(Impact::Reload);
     let canary = reloads.iter().find(|host| !changes[*host].is_meta_leader).or(reloads.first()).cloned();
-    if is_one_away {
+    if is_one_away && reloads.iter().any(|host| changes[host].changes_pins) {
         waves.extend(wave(Impact::Reload, reloads));
     } else if let Some(canary) = canary {
         reloads.remove(&canary);

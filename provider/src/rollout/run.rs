@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use host_state::plan::Impact;
-use host_state::report::{ApplyEvent, Outcome, Report, RunStatus};
+use host_state::report::{ApplyEvent, Outcome, Report};
 use host_state::{Plan, SectionKind, SignedSection, chain};
 use identity::HostName;
 use nats_agent_api::CallError;
@@ -17,8 +17,9 @@ use super::audit::Heard;
 use super::gate::wait_well;
 use super::join::Joined;
 use super::lease::Lease;
-use super::plan::{HostChange, Wave, waves};
+use super::plan::{HostChange, Wave, may_change_pins, waves};
 use super::progress::{Bounds, Progress};
+use super::roster::Roster;
 use super::stopped::Stopped;
 use super::trial;
 use crate::agents::System;
@@ -32,6 +33,8 @@ const BEFORE: Duration = Duration::from_secs(120);
 const STEP_DOWN: Duration = Duration::from_secs(10);
 /// Attempts to reach an agent whose connection broke during an apply.
 const ATTEMPTS: u32 = 5;
+/// Pause before each.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Sections that each host is to take in; a host with none is repaired.
 pub type Orders = BTreeMap<HostName, Vec<SignedSection>>;
@@ -103,32 +106,22 @@ impl Conductor<'_> {
         let done = self.all_at_once(orders).await?;
         let changed: BTreeSet<HostName> = done.into_keys().collect();
         let mut progress = Progress::new(self.what);
-        let everyone =
-            self.system.hosts.iter().map(|(host, entry)| (host.to_string(), entry.cluster.clone())).collect();
+        let mut everyone = Roster::default();
+        self.system.hosts.iter().for_each(|(host, entry)| everyone.note(host, &entry.cluster, None));
         let settle = self.rollout.settle.as_duration();
         let stopped =
             |reason: String| Stopped { changed: changed.clone(), reason: Some(reason), ..Stopped::default() };
-        wait_well(self.system, &self.expected(&everyone), settle, self.bounds, &mut progress)
+        let expected = everyone.expected(self.system.hosts.keys(), &self.absent());
+        wait_well(self.system, &expected, settle, self.bounds, &mut progress)
             .await
             .map_err(|why| stopped(why.to_string()))?;
         self.wait_formed(&mut progress).await.map_err(stopped)
     }
 
-    /// The part of the system that runs now, by name with its cluster; who is declared and does not is absent.
-    fn expected(&self, running: &BTreeMap<String, String>) -> ExpectedTopology {
+    /// Hosts that are marked absent, by what is known here or what hosts were told.
+    fn absent(&self) -> BTreeSet<HostName> {
         let told = self.hosts.values().filter_map(Joined::cluster).flat_map(|section| absent_nodes(&section));
-        let held = self.system.hosts.keys().cloned();
-        let absent = self.system.absent.iter().cloned().chain(told).chain(held).map(|host| host.to_string());
-        // Who comes back is absent in what the others were told before, and has a seat before it runs.
-        let absent = absent.filter(|host| !running.contains_key(host)).collect();
-        ExpectedTopology { servers: running.clone(), absent, taking_down: 0 }
-    }
-
-    /// Whether some declared host is absent, by what is known here or what hosts were told.
-    fn is_one_away(&self) -> bool {
-        let mut told =
-            self.hosts.values().filter_map(Joined::cluster).flat_map(|section| absent_nodes(&section));
-        !self.system.absent.is_empty() || told.next().is_some()
+        self.system.absent.iter().cloned().chain(told).collect()
     }
 
     /// Every agent has seen a meta leader, so that none will ever be formed into another system.
@@ -165,15 +158,9 @@ impl Conductor<'_> {
             Ok(changes) => changes,
             Err(failed) => return Err(Stopped { failed, untouched: left, ..Stopped::default() }),
         };
-        let mut running: BTreeMap<String, String> = self
-            .hosts
-            .iter()
-            .filter(|(_, joined)| joined.report.run == RunStatus::Running)
-            .filter_map(|(host, _)| Some((host.to_string(), self.system.hosts.get(host)?.cluster.clone())))
-            .collect();
-        running.extend(self.others_running().await);
-        for wave in waves(&changes, self.rollout.max_unavailable, self.is_one_away()) {
-            let result = self.go(&wave, orders, &mut running).await;
+        let mut roster = self.roster().await;
+        for wave in waves(&changes, self.rollout.max_unavailable, !self.absent().is_empty()) {
+            let result = self.go(&wave, orders, &mut roster).await;
             match result {
                 Ok(done) => {
                     for host in done {
@@ -191,23 +178,28 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    /// Servers of other clusters behind the same gateway: the gates look at the whole supercluster, and what is not
+    /// Who runs, of other clusters behind the same gateway too: the gates look at the whole supercluster, and what is not
     /// expected in it keeps them shut. Only a host that says so is not running; one that says nothing is expected.
-    async fn others_running(&self) -> BTreeMap<String, String> {
-        let own: BTreeSet<&str> = self
-            .hosts
-            .keys()
-            .filter_map(|host| Some(self.system.hosts.get(host)?.cluster.as_str()))
-            .collect();
+    async fn roster(&self) -> Roster {
+        let mut roster = Roster::default();
+        let mut own = BTreeSet::new();
+        for (host, joined) in self.hosts {
+            let Some(entry) = self.system.hosts.get(host) else { continue };
+            own.insert(entry.cluster.as_str());
+            roster.note(host, &entry.cluster, Some(&joined.report));
+        }
         let others = self.system.hosts.iter().filter(|(_, entry)| !own.contains(entry.cluster.as_str()));
         let asked = join_all(others.map(|(host, entry)| async move {
-            let is_running = match self.system.agent(host).await {
-                Ok(agent) => agent.observe().await.map_or(true, |seen| seen.report.run == RunStatus::Running),
-                Err(_) => true,
+            let report = match self.system.agent(host).await {
+                Ok(agent) => agent.observe().await.ok().map(|seen| seen.report),
+                Err(_) => None,
             };
-            is_running.then(|| (host.to_string(), entry.cluster.clone()))
+            (host, entry, report)
         }));
-        asked.await.into_iter().flatten().collect()
+        for (host, entry, report) in asked.await {
+            roster.note(host, &entry.cluster, report.as_ref());
+        }
+        roster
     }
 
     /// Whether there is anything to ask of a host: sections, an unconfirmed one, or drift.
@@ -230,10 +222,12 @@ impl Conductor<'_> {
         let (plans, leader) = tokio::join!(self.previews(orders, hosts), self.meta_leader());
         let change = |(host, plan): (HostName, Plan)| {
             let cluster = self.system.hosts.get(&host).map(|entry| entry.cluster.clone()).unwrap_or_default();
+            let report = self.hosts.get(&host).map(|joined| &joined.report);
             let change = HostChange {
                 cluster,
                 impact: plan.impact,
-                is_fresh: self.hosts.get(&host).is_none_or(|joined| !joined.report.formed),
+                is_fresh: report.is_none_or(|report| !report.formed),
+                changes_pins: report.is_some_and(|report| may_change_pins(&plan, report)),
                 is_meta_leader: leader.as_deref() == Some(host.as_str()),
                 leaderships: 0,
             };
@@ -272,7 +266,7 @@ impl Conductor<'_> {
         &self,
         wave: &Wave,
         orders: &Orders,
-        running: &mut BTreeMap<String, String>,
+        roster: &mut Roster,
     ) -> Result<Vec<HostName>, (Vec<HostName>, BTreeMap<HostName, String>, Option<String>)> {
         let stop = |reason: String| (Vec::new(), BTreeMap::new(), Some(reason));
         self.bounds.check().map_err(|ended| stop(ended.to_string()))?;
@@ -283,12 +277,12 @@ impl Conductor<'_> {
         if wave.impact == Impact::Restart {
             let mut before = self.bounds.clone();
             before.deadline = before.deadline.min(tokio::time::Instant::now() + BEFORE);
-            let expected = ExpectedTopology { taking_down: wave.hosts.len(), ..self.expected(running) };
+            let expected = roster.expected_to_spare(&wave.hosts, self.system.hosts.keys(), &self.absent());
             wait_well(self.system, &expected, Duration::ZERO, &before, &mut progress)
                 .await
                 .map_err(|why| stop(format!("before `{names}` was taken down, {why}")))?;
             if wave.steps_down {
-                self.step_down(&wave.hosts, running).await;
+                self.step_down(&wave.hosts, roster.running()).await;
             }
         }
         if wave.impact != Impact::None {
@@ -299,18 +293,29 @@ impl Conductor<'_> {
         if !failed.is_empty() {
             return Err((changed, failed, None));
         }
-        for host in &changed {
-            if let (Impact::Start, Some(entry)) = (wave.impact, self.system.hosts.get(host)) {
-                running.insert(host.to_string(), entry.cluster.clone());
-            }
-            if wave.impact == Impact::Stop {
-                running.remove(host.as_str());
+        for (host, report) in &done {
+            let Some(entry) = self.system.hosts.get(host) else { continue };
+            match wave.impact {
+                Impact::Start => roster.note(host, &entry.cluster, None),
+                Impact::Stop => roster.note(host, &entry.cluster, Some(report)),
+                // Who was down and is held now is missed no longer.
+                Impact::None if !roster.running().contains_key(host.as_str()) => {
+                    roster.note(host, &entry.cluster, Some(report));
+                }
+                // One that ran has to run on.
+                Impact::None | Impact::Reload | Impact::Restart => {}
             }
         }
-        if wave.impact != Impact::None && !running.is_empty() {
+        if wave.impact != Impact::None && !roster.running().is_empty() {
             let settle = self.rollout.settle.as_duration();
-            let after =
-                wait_well(self.system, &self.expected(running), settle, self.bounds, &mut progress).await;
+            let (declared, absent) = (self.system.hosts.keys(), self.absent());
+            let expected = match wave.impact {
+                Impact::Restart => roster.expected_to_spare(&BTreeSet::new(), declared, &absent),
+                Impact::None | Impact::Reload | Impact::Start | Impact::Stop => {
+                    roster.expected(declared, &absent)
+                }
+            };
+            let after = wait_well(self.system, &expected, settle, self.bounds, &mut progress).await;
             after.map_err(|why| {
                 (changed.clone(), BTreeMap::new(), Some(format!("after `{names}` was changed, {why}")))
             })?;
@@ -359,7 +364,8 @@ impl Conductor<'_> {
         results
     }
 
-    /// A connection that breaks is made again: the agent went on, and taking the same sections in twice is one.
+    /// A connection that breaks is made again: the agent went on, and taking the same sections in twice is one. Where it
+    /// went on as far as a trial of firewall rules, nobody else confirms it, and the agent takes nothing in meanwhile.
     async fn apply_one(
         &self,
         host: &HostName,
@@ -384,11 +390,37 @@ impl Conductor<'_> {
                 }
                 Ok((Outcome::Refused { reason }, _)) => return Err(format!("it refused: {reason}")),
                 Err(CallError::Lost { .. }) if attempt < ATTEMPTS => {
-                    attempt += 1;
-                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    tokio::time::sleep(AGAIN).await;
+                    self.confirm_left(host, joined).await?;
+                }
+                // The one that was lost had not come to its trial when we looked.
+                Err(why @ CallError::Conflict { .. }) if (2..ATTEMPTS).contains(&attempt) => {
+                    if !self.confirm_left(host, joined).await? {
+                        return Err(chain(&why));
+                    }
                 }
                 Err(why) => return Err(chain(&why)),
             }
+            attempt += 1;
+        }
+    }
+
+    /// Confirms what an apply whose connection broke left on trial; whether there was anything.
+    async fn confirm_left(&self, host: &HostName, joined: &Joined) -> Result<bool, String> {
+        let mut looked = 1;
+        let report = loop {
+            match joined.agent.observe().await {
+                Ok(seen) => break seen.report,
+                Err(CallError::Lost { .. } | CallError::Timeout { .. }) if looked < ATTEMPTS => {
+                    looked += 1;
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(why) => return Err(chain(&why)),
+            }
+        };
+        match report.firewall.and_then(|firewall| firewall.trial) {
+            Some(trial) => trial::confirm(self.system, host, &trial).await.map(|()| true),
+            None => Ok(false),
         }
     }
 

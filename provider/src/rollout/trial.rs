@@ -38,13 +38,21 @@ pub(super) async fn confirm(system: &System, host: &HostName, trial: &TrialStatu
         attempt += 1;
         tokio::time::sleep(PAUSE).await;
     };
+    let remaining = until.saturating_duration_since(tokio::time::Instant::now());
     Err(format!(
-        "its new firewall rules could not be confirmed over a new connection: {why}. Nobody is locked out: the host's \
-         kernel goes back to the rules before by itself, {} s after they were loaded at the latest. See that the networks \
+        "its new firewall rules could not be confirmed over a new connection: {why}. Nobody is locked out: {}. See that the networks \
          in `firewall` (`management` for agents) hold the address that this machine is seen with, and that no firewall \
          between drops the agent's port; then apply again",
-        remaining_ms.div_ceil(1000)
+        going_back(remaining)
     ))
+}
+
+/// When the rules before come back, `remaining` being what is left of the trial.
+fn going_back(remaining: Duration) -> String {
+    match remaining.as_millis().div_ceil(1000) {
+        0 => "the host's kernel went back to the rules before by itself".to_owned(),
+        seconds => format!("the host's kernel goes back to the rules before by itself within {seconds} s"),
+    }
 }
 
 async fn try_once(system: &System, host: &HostName, id: &str) -> Result<(), String> {
@@ -54,4 +62,19 @@ async fn try_once(system: &System, host: &HostName, id: &str) -> Result<(), Stri
     let agent = system.dial(host).await.map_err(|problem| problem.detail)?;
     let order = TrialOrder { trial_id: id.to_owned(), signature };
     agent.confirm(order).await.map_err(|why| chain(&why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_trial_is_told_as_of_now() {
+        for (left, told) in
+            [(0, "went back"), (1, "within 1 s"), (1_000, "within 1 s"), (41_200, "within 42 s")]
+        {
+            let text = going_back(Duration::from_millis(left));
+            assert!(text.contains(told), "{left}: {text}");
+        }
+    }
 }

@@ -15,6 +15,19 @@ use crate::preflight::size;
 /// from "nothing is wrong".
 pub const RESOLVER_SILENT: &str = "the account resolver could not be asked";
 
+/// The item of what the running server says.
+const RUNNING: &str = "running";
+/// The setting of [`Difference::RunningOther`].
+const CONFIG_DIGEST: &str = "config_digest";
+
+impl Drift {
+    /// Whether the running server has another configuration than the one written for it.
+    #[must_use]
+    pub fn is_of_running_configuration(&self) -> bool {
+        self.item == RUNNING && self.setting.as_deref() == Some(CONFIG_DIGEST)
+    }
+}
+
 impl Difference {
     /// What people are told: every drift of it, at least one.
     ///
@@ -52,21 +65,21 @@ impl Difference {
                 "let the agent's user read the state directory, then plan again",
             )),
             Difference::RunningOther { desired, found } => {
-                Ok(one("running", Some("config_digest"), Some(&digest(desired)), Some(&digest(found))))
+                Ok(one(RUNNING, Some(CONFIG_DIGEST), Some(&digest(desired)), Some(&digest(found))))
             }
             Difference::CertificateNotServed { listener, desired, found } => Ok(one(
-                "running",
+                RUNNING,
                 Some(&format!("certificate of {listener}")),
                 Some(&format!("valid until {desired}")),
                 Some(&format!("valid until {found}")),
             )),
             Difference::RunningSilent { reason } => Err(finding(
-                "running",
+                RUNNING,
                 format!("nats-server runs and does not answer on its monitoring port: {reason}"),
                 "look at the server's log; restart it when it hangs",
             )),
             Difference::RunningStranger { desired, found } => Err(finding(
-                "running",
+                RUNNING,
                 format!("server `{found}` answers on the monitoring port of `{desired}`"),
                 "stop the other server or give it another port",
             )),

@@ -15,7 +15,7 @@ fn name(cluster: &str, number: usize) -> String {
 fn expected() -> ExpectedTopology {
     let servers =
         CLUSTERS.iter().flat_map(|cluster| (1..=3).map(|n| (name(cluster, n), (*cluster).to_owned())));
-    ExpectedTopology { servers: servers.collect(), absent: BTreeSet::new(), taking_down: 0 }
+    ExpectedTopology { servers: servers.collect(), absent: BTreeSet::new(), taking_down: BTreeSet::new() }
 }
 
 fn replica(name: &str) -> Replica {
@@ -123,10 +123,11 @@ fn streams_are_judged_by_their_leaders_view() {
 }
 
 /// `east-3` is marked absent while its seats in the meta group and in a stream are still its own.
-fn judged_without_east_3(seen: &Seen, taking_down: usize) -> Health {
+fn judged_without_east_3(seen: &Seen, taking_down: &[&str]) -> Health {
     let mut expected = expected();
     expected.servers.remove("east-3");
     expected.absent.insert("east-3".to_owned());
+    let taking_down = taking_down.iter().map(|name| (*name).to_owned()).collect();
     judge(&ExpectedTopology { taking_down, ..expected }, seen)
 }
 
@@ -135,9 +136,9 @@ fn the_empty_seats_of_an_absent_server_are_no_problem_until_they_cost_a_quorum()
     let mut linked = well();
     // Whoever has it lets it run on, and it has lost its links to some.
     linked.routes.insert("east-3".to_owned(), BTreeSet::new());
-    assert_eq!(judged_without_east_3(&linked, 0).running_problems(), Vec::<String>::new());
-    let told = judged_without_east_3(&linked, 0).all_problems();
-    assert_eq!(told, ["`east-3`: is marked absent and has not left the supercluster yet"]);
+    assert_eq!(judged_without_east_3(&linked, &[]).running_problems(), Vec::<String>::new());
+    let told = judged_without_east_3(&linked, &[]).all_problems();
+    assert_eq!(told, ["`east-3`: need not be there, and has not left the supercluster"]);
 
     let mut seen = well();
     for of_servers in [&mut seen.routes, &mut seen.outbound, &mut seen.inbound] {
@@ -152,11 +153,16 @@ fn the_empty_seats_of_an_absent_server_are_no_problem_until_they_cost_a_quorum()
     };
     away(&mut seen.meta.get_mut("east-1").unwrap().replicas);
     away(&mut seen.streams.get_mut("east-1").unwrap()[0].group.as_mut().unwrap().replicas);
-    assert_eq!(judged_without_east_3(&seen, 0).all_problems(), Vec::<String>::new());
+    assert_eq!(judged_without_east_3(&seen, &[]).all_problems(), Vec::<String>::new());
     let taking_one = "stream `S` of account `orders` has 3 replicas, 1 of them on absent nodes: it cannot spare another one";
-    assert_eq!(judged_without_east_3(&seen, 1).all_problems(), [taking_one]);
+    for holder in ["east-1", "east-2"] {
+        assert_eq!(judged_without_east_3(&seen, &[holder]).all_problems(), [taking_one], "{holder}");
+    }
+    // No replica of the stream is in the other cluster.
+    assert_eq!(judged_without_east_3(&seen, &["west-1"]).all_problems(), Vec::<String>::new());
     let taking_two = "the meta group counts 6 members, 1 of them absent: it cannot spare another one";
-    assert_eq!(judged_without_east_3(&seen, 2).all_problems(), [taking_two, taking_one]);
+    assert_eq!(judged_without_east_3(&seen, &["west-1", "west-2"]).all_problems(), [taking_two]);
+    assert_eq!(judged_without_east_3(&seen, &["west-1", "east-2"]).all_problems(), [taking_two, taking_one]);
 }
 
 #[test]

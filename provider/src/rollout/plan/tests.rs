@@ -15,6 +15,7 @@ fn changes(list: &[(&str, &str, Impact, bool)]) -> BTreeMap<HostName, HostChange
         is_fresh: true,
         is_meta_leader,
         leaderships: 0,
+        changes_pins: false,
     };
     list.iter()
         .map(|(name, cluster, impact, leader)| (host(name), change(cluster, *impact, *leader)))
@@ -55,11 +56,44 @@ fn restarts_end_with_the_meta_leader_in_the_last_cluster() {
 }
 
 #[test]
-fn reloads_go_behind_a_canary_unless_a_host_is_away() {
+fn reloads_go_behind_a_canary_unless_pins_change_while_a_host_is_away() {
     let hosts = ["a-1", "a-2", "b-1"].map(|name| (name, &name[..1], Impact::Reload, false));
-    let changes = changes(&hosts);
-    assert_eq!(told(&waves(&changes, 1, false)), ["Reload a-1", "Reload a-2,b-1"]);
+    let mut changes = changes(&hosts);
+    let behind_canary = ["Reload a-1", "Reload a-2,b-1"];
+    assert_eq!(told(&waves(&changes, 1, false)), behind_canary);
+    assert_eq!(told(&waves(&changes, 1, true)), behind_canary);
+    changes.get_mut(&host("b-1")).unwrap().changes_pins = true;
+    assert_eq!(told(&waves(&changes, 1, false)), behind_canary);
     assert_eq!(told(&waves(&changes, 1, true)), ["Reload a-1,a-2,b-1"]);
+    // Who restarts says nothing of those that reload.
+    changes.get_mut(&host("b-1")).unwrap().impact = Impact::Restart;
+    assert_eq!(told(&waves(&changes, 1, true)), ["Reload a-1", "Reload a-2", "Restart b-1"]);
+}
+
+#[test]
+fn pins_change_by_name_or_by_what_a_killed_run_left() {
+    let plan = |settings: &[&str]| Plan {
+        settings: settings.iter().map(|name| (*name).to_owned()).collect(),
+        ..Plan::empty()
+    };
+    let report = |drift: serde_json::Value| -> Report {
+        serde_json::from_value(serde_json::json!({
+            "agent_version": "1", "claim": null, "sections": {}, "rendition": null, "run": "running",
+            "meta_lineage": null, "formed": true, "server": null, "drift": drift, "findings": [], "mesh": null,
+            "certificates": {}, "audit": null, "observed_at": 0,
+        }))
+        .unwrap()
+    };
+    let well = report(serde_json::json!([]));
+    for pins in ["cluster.tls.pinned_certs", "gateway.tls.pinned_certs", "tls.pinned_certs"] {
+        assert!(may_change_pins(&plan(&["max_payload", pins]), &well), "{pins}");
+    }
+    assert!(!may_change_pins(&plan(&["max_payload", "cluster.tls.timeout"]), &well));
+    let difference =
+        host_state::Difference::RunningOther { desired: "sha256:a".into(), found: "sha256:b".into() };
+    let left = report(serde_json::to_value(difference.told().unwrap()).unwrap());
+    assert!(may_change_pins(&plan(&[]), &left));
+    assert!(may_change_pins(&plan(&["max_payload"]), &left));
 }
 
 #[test]
@@ -132,27 +166,31 @@ fn any_changes() -> impl Strategy<Value = BTreeMap<HostName, HostChange>> {
         Impact::Start,
         Impact::Stop,
     ]);
-    let hosts = prop::collection::vec((0_u8..4, impact, 0_u64..4), 0..14);
+    let hosts = prop::collection::vec((0_u8..4, impact, 0_u64..4, any::<bool>()), 0..14);
     (hosts, any::<prop::sample::Index>()).prop_map(|(hosts, leader)| {
         let leader = if hosts.is_empty() { 0 } else { leader.index(hosts.len()) };
-        let one = |(index, (cluster, impact, leaderships)): (usize, (u8, Impact, u64))| {
-            let change = HostChange {
-                cluster: format!("c{cluster}"),
-                impact,
-                is_fresh: leaderships == 0,
-                is_meta_leader: index == leader,
-                leaderships,
+        let one =
+            |(index, (cluster, impact, leaderships, changes_pins)): (usize, (u8, Impact, u64, bool))| {
+                let change = HostChange {
+                    cluster: format!("c{cluster}"),
+                    impact,
+                    is_fresh: leaderships == 0,
+                    is_meta_leader: index == leader,
+                    leaderships,
+                    changes_pins,
+                };
+                (host(&format!("h-{index}")), change)
             };
-            (host(&format!("h-{index}")), change)
-        };
         hosts.into_iter().enumerate().map(one).collect()
     })
 }
 
 proptest! {
     #[test]
-    fn every_host_goes_once_and_restarts_stay_within_bounds(changes in any_changes(), most in 0_u32..4) {
-        let waves = waves(&changes, most, false);
+    fn every_host_goes_once_and_restarts_stay_within_bounds(
+        changes in any_changes(), most in 0_u32..4, is_one_away in any::<bool>()
+    ) {
+        let waves = waves(&changes, most, is_one_away);
         let mut seen = BTreeSet::new();
         for wave in &waves {
             prop_assert!(!wave.hosts.is_empty());
@@ -169,6 +207,12 @@ proptest! {
             prop_assert_eq!(wave.steps_down, has_leader && wave.impact == Impact::Restart);
         }
         prop_assert_eq!(seen.len(), changes.len());
+        // The first to reload is alone, but where pins change while somebody is away.
+        if let Some(first) = waves.iter().find(|wave| wave.impact == Impact::Reload) {
+            let reloads = || changes.values().filter(|change| change.impact == Impact::Reload);
+            let together = is_one_away && reloads().any(|change| change.changes_pins);
+            prop_assert_eq!(first.hosts.len(), if together { reloads().count() } else { 1 });
+        }
         // Nobody restarts after the meta leader, and reloads come before restarts.
         let last_restart = waves.iter().rposition(|wave| wave.impact == Impact::Restart);
         if let Some(step_down) = waves.iter().position(|wave| wave.steps_down) {
