@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
-    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse,
-    Resource, Schema, UpdateRequest, Updated, Value,
+    ImportRequest, Imported, Path, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource, Schema,
+    UpdateRequest, Updated, Value,
 };
 
 use self::block::{Declared, declared_json};
@@ -50,12 +50,7 @@ impl ClusterResource {
     }
 
     /// Brings about what `planned` declares; the state afterwards.
-    async fn apply(
-        &self,
-        planned: Value,
-        seen: Beside,
-        bounds: &Bounds,
-    ) -> Result<(Value, PrivateState), Diagnostics> {
+    async fn apply(&self, planned: Value, seen: Beside, bounds: &Bounds) -> Result<Created, Diagnostics> {
         let (trust, cluster, declared) = whole(&planned)?;
         let session = self.sessions.session()?;
         let conduct = Conduct {
@@ -65,17 +60,18 @@ impl ClusterResource {
             declared: &declared,
             planned: &seen.heads,
             bounds,
-            heard: Heard::default(),
+            heard: Heard::after(seen.audit),
         };
-        let findings = conduct.run(&self.claims).await?;
+        let result = conduct.run(&self.claims).await;
+        let (findings, diagnostics) = conduct.heard.told_with(result)?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
             state.set_attr("findings", findings);
         }
         state.set_attr("members", members(&trust, &cluster, &declared));
         // What the ledgers hold now the next refresh sees.
-        let kept = Beside { heads: Heads::default(), audit: seen.audit.after(conduct.heard.newest()) };
-        Ok((state, kept.to_private()))
+        let kept = Beside { heads: Heads::default(), audit: conduct.heard.newest() };
+        Ok(Created { state, private: kept.to_private(), diagnostics })
     }
 }
 
@@ -208,8 +204,7 @@ impl Resource for ClusterResource {
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        let (state, private) = self.apply(planned, Beside::default(), &bounds).await?;
-        Ok(Created { state, private, diagnostics: Diagnostics::new() })
+        Ok(self.apply(planned, Beside::default(), &bounds).await?)
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -224,8 +219,9 @@ impl Resource for ClusterResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let (state, private) = self.apply(planned, Beside::kept(&private), &bounds).await?;
-        Ok(Updated { state, private, diagnostics: Diagnostics::new() })
+        let done = self.apply(planned, Beside::kept(&private), &bounds).await?;
+        let Created { state, private, diagnostics } = done;
+        Ok(Updated { state, private, diagnostics })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
@@ -233,16 +229,19 @@ impl Resource for ClusterResource {
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
         let (trust, cluster, declared) = whole(&prior)?;
         let session = self.sessions.session()?;
+        let seen = Beside::kept(&private);
         let conduct = Conduct {
             session: &session,
             trust: &trust,
             cluster: &cluster,
             declared: &declared,
-            planned: &Beside::kept(&private).heads,
+            planned: &seen.heads,
             bounds: &bounds,
-            heard: Heard::default(),
+            heard: Heard::after(seen.audit),
         };
-        let diagnostics = conduct.hold().await?;
+        let result = conduct.hold().await;
+        let (mut diagnostics, touched) = conduct.heard.told_with(result)?;
+        diagnostics.extend(touched);
         Ok(Deleted { diagnostics })
     }
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use nats_config::NatsDuration;
 use tfplug::{
     Attribute, CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics,
-    Failure, ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest,
-    ReadResponse, Resource, Schema, UpdateRequest, Updated, Value,
+    Failure, ImportRequest, Imported, Path, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
+    Schema, UpdateRequest, Updated, Value,
 };
 
 use self::conduct::Conduct;
@@ -112,12 +112,7 @@ impl GatewayResource {
         Self { sessions }
     }
 
-    async fn apply(
-        &self,
-        planned: Value,
-        seen: Beside,
-        bounds: &Bounds,
-    ) -> Result<(Value, PrivateState), Diagnostics> {
+    async fn apply(&self, planned: Value, seen: Beside, bounds: &Bounds) -> Result<Created, Diagnostics> {
         let (trust, gateway, declared) = whole(&planned)?;
         let session = self.sessions.session()?;
         let conduct = Conduct {
@@ -127,16 +122,18 @@ impl GatewayResource {
             declared: &declared,
             planned: &seen.heads,
             bounds,
-            heard: Heard::default(),
+            heard: Heard::after(seen.audit),
         };
-        let findings = conduct.run().await?;
+        let result = conduct.run().await;
+        let (findings, diagnostics) = conduct.heard.told_with(result)?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
             state.set_attr("findings", findings);
         }
         // What the ledgers hold now the next refresh sees.
-        let kept = Beside { heads: Heads::default(), audit: seen.audit.after(conduct.heard.newest()) };
-        Ok((state.with("id", format!("{}/{}", trust.name, gateway.name)), kept.to_private()))
+        let kept = Beside { heads: Heads::default(), audit: conduct.heard.newest() };
+        let state = state.with("id", format!("{}/{}", trust.name, gateway.name));
+        Ok(Created { state, private: kept.to_private(), diagnostics })
     }
 }
 
@@ -223,8 +220,7 @@ impl Resource for GatewayResource {
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        let (state, private) = self.apply(planned, Beside::default(), &bounds).await?;
-        Ok(Created { state, private, diagnostics: Diagnostics::new() })
+        Ok(self.apply(planned, Beside::default(), &bounds).await?)
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -239,8 +235,9 @@ impl Resource for GatewayResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let (state, private) = self.apply(planned, Beside::kept(&private), &bounds).await?;
-        Ok(Updated { state, private, diagnostics: Diagnostics::new() })
+        let done = self.apply(planned, Beside::kept(&private), &bounds).await?;
+        let Created { state, private, diagnostics } = done;
+        Ok(Updated { state, private, diagnostics })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
@@ -248,17 +245,20 @@ impl Resource for GatewayResource {
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
         let (trust, gateway, declared) = whole(&prior)?;
         let session = self.sessions.session()?;
+        let seen = Beside::kept(&private);
         let conduct = Conduct {
             session: &session,
             trust: &trust,
             gateway: &gateway,
             declared: &declared,
-            planned: &Beside::kept(&private).heads,
+            planned: &seen.heads,
             bounds: &bounds,
-            heard: Heard::default(),
+            heard: Heard::after(seen.audit),
         };
         let is_lost = prior.attr("lost").as_bool() == Some(true);
-        let diagnostics = conduct.hold(is_lost).await?;
+        let result = conduct.hold(is_lost).await;
+        let (mut diagnostics, touched) = conduct.heard.told_with(result)?;
+        diagnostics.extend(touched);
         Ok(Deleted { diagnostics })
     }
 

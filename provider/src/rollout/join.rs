@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use host_state::audit::RecordHash;
 use host_state::chain;
 use host_state::document::ClusterSection;
 use host_state::report::Report;
@@ -16,7 +17,6 @@ use nats_agent_api::{AgentClient, ClaimBinding, ClaimError, ConnectError, claim}
 use nats_config::HostPort;
 use tfplug::{Diagnostic, Diagnostics};
 use time::OffsetDateTime;
-use tokio::sync::OnceCell;
 
 use super::claimed::Claimed;
 use super::material::ISSUER_VALIDITY;
@@ -38,6 +38,8 @@ pub struct Candidate {
     pub generation: u32,
     /// Names in its certificates; absent when the host must be claimed already.
     pub names: Option<HostNames>,
+    /// The record of its audit log whose hash is asked for; 0 for none.
+    pub audit_seq: u64,
 }
 
 /// A host that answered.
@@ -53,6 +55,8 @@ pub struct Joined {
     pub keys: HostKeys,
     /// Its claim.
     pub claim_id: String,
+    /// Hash of the record of its audit log that was asked for; absent when none was, or the log has none that can be read.
+    pub audit_hash: Option<RecordHash>,
 }
 
 impl Joined {
@@ -61,7 +65,8 @@ impl Joined {
     pub fn of(agent: AgentClient, seen: Observation) -> Option<Joined> {
         let claim = seen.report.claim.clone()?;
         let keys = serde_json::from_value(claim.host_keys).ok()?;
-        Some(Joined { agent, report: seen.report, sections: seen.sections, keys, claim_id: claim.claim_id })
+        let Observation { report, sections, audit_hash } = seen;
+        Some(Joined { agent, report, sections, keys, claim_id: claim.claim_id, audit_hash })
     }
 
     /// The section of a kind in its ledger.
@@ -100,8 +105,6 @@ struct Round<'a> {
     waiting: Mutex<BTreeMap<HostName, String>>,
     /// Tripped by the first host for which waiting does not help.
     failed: tfplug::Stop,
-    /// What the hosts know of each other's claims, asked before the first claim.
-    claimed: OnceCell<Claimed>,
 }
 
 impl Round<'_> {
@@ -128,13 +131,7 @@ impl Joiner<'_> {
         candidates: &BTreeMap<HostName, Candidate>,
         bounds: &Bounds,
     ) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
-        let round = Round {
-            candidates,
-            bounds,
-            waiting: Mutex::default(),
-            failed: tfplug::Stop::new(),
-            claimed: OnceCell::new(),
-        };
+        let round = Round { candidates, bounds, waiting: Mutex::default(), failed: tfplug::Stop::new() };
         let joins = join_all(candidates.iter().map(|(host, candidate)| {
             let round = &round;
             async move { (host.clone(), self.join_one(host, candidate, round).await) }
@@ -155,16 +152,27 @@ impl Joiner<'_> {
         if problems.is_empty() { Ok(joined) } else { Err(problems) }
     }
 
-    /// What those of the hosts that answer know of the others' claims.
-    async fn ask_claimed(&self, candidates: &BTreeMap<HostName, Candidate>) -> Claimed {
+    /// What those of the hosts that let us in know of the others' claims. Asked before each claim: a host that was silent
+    /// before the first may know of the second.
+    ///
+    /// # Errors
+    /// A host that lets us in and does not tell: it may be the one that knows of a claim.
+    async fn ask_claimed(&self, candidates: &BTreeMap<HostName, Candidate>) -> Result<Claimed, String> {
         let asked = candidates.iter().map(|(host, candidate)| async move {
-            let agent = self.agents.connect(self.card, &candidate.agent, Some(host)).await.ok()?;
-            let seen = agent.observe().await.ok()?;
-            head(&seen.sections, SectionKind::Cluster)
-                .and_then(|section| section.body::<ClusterSection>().ok())
+            let Ok(agent) = self.agents.connect(self.card, &candidate.agent, Some(host)).await else {
+                return Ok(None);
+            };
+            let untold = |why| format!("`{host}` does not tell which hosts were claimed: {why}");
+            let seen = agent.observe().await.map_err(|why| untold(chain(&why)))?;
+            let section = head(&seen.sections, SectionKind::Cluster);
+            section
+                .map(|section| section.body::<ClusterSection>())
+                .transpose()
+                .map_err(|why| untold(chain(&why)))
         });
-        let sections: Vec<ClusterSection> = join_all(asked).await.into_iter().flatten().collect();
-        Claimed::of(&sections)
+        let sections: Result<Vec<Option<ClusterSection>>, String> =
+            join_all(asked).await.into_iter().collect();
+        Ok(Claimed::of(sections?.iter().flatten()))
     }
 
     async fn tell(&self, round: &Round<'_>) -> std::convert::Infallible {
@@ -219,8 +227,8 @@ impl Joiner<'_> {
         match self.agents.connect(self.card, &candidate.agent, Some(host)).await {
             Ok(agent) => self.observe(host, candidate, agent).await,
             Err(ConnectError::NotClaimed { .. }) => {
-                let claimed = round.claimed.get_or_init(|| self.ask_claimed(round.candidates)).await;
-                self.claim(host, candidate, claimed).await?;
+                let claimed = self.ask_claimed(round.candidates).await.map_err(Refusal::Wait)?;
+                self.claim(host, candidate, &claimed).await?;
                 let agent = self.agents.connect(self.card, &candidate.agent, Some(host)).await;
                 // The listener changes over after a claim, which takes a moment.
                 let agent = agent.map_err(|why| Refusal::Wait(chain(&why)))?;
@@ -237,7 +245,8 @@ impl Joiner<'_> {
         candidate: &Candidate,
         agent: AgentClient,
     ) -> Result<Joined, Refusal> {
-        let seen = agent.observe().await.map_err(|why| Refusal::Wait(chain(&why)))?;
+        let seen = agent.observe_with(candidate.audit_seq).await;
+        let seen = seen.map_err(|why| Refusal::Wait(chain(&why)))?;
         let Some(claim) = &seen.report.claim else {
             return Err(Refusal::Wait("its claim is under way".to_owned()));
         };
@@ -258,7 +267,8 @@ impl Joiner<'_> {
             ))
         })?;
         let claim_id = claim.claim_id.clone();
-        Ok(Joined { agent, report: seen.report, sections: seen.sections, keys, claim_id })
+        let Observation { report, sections, audit_hash } = seen;
+        Ok(Joined { agent, report, sections, keys, claim_id, audit_hash })
     }
 
     async fn claim(&self, host: &HostName, candidate: &Candidate, claimed: &Claimed) -> Result<(), Refusal> {

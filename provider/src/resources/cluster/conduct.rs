@@ -36,7 +36,7 @@ pub(super) struct Conduct<'a> {
     /// What the hosts held when this was planned.
     pub(super) planned: &'a Heads,
     pub(super) bounds: &'a Bounds,
-    /// What hosts say of their audit logs meanwhile.
+    /// What is remembered of the hosts' audit logs, and what they say of them meanwhile.
     pub(super) heard: Heard,
 }
 
@@ -99,11 +99,18 @@ impl Conduct<'_> {
         let authority = session.authority(&trust.name, trust.generations)?;
         same_operator(&authority.trust(), &trust.operator)?;
         let system = self.system(authority)?;
+        let remembered = self.heard.newest();
         let candidates = cluster
             .present()
             .map(|(host, node)| {
                 let names = Some(host_names(host, node));
-                (host.clone(), Candidate { agent: node.agent.clone(), generation: node.generation, names })
+                let candidate = Candidate {
+                    agent: node.agent.clone(),
+                    generation: node.generation,
+                    names,
+                    audit_seq: remembered.seq(host),
+                };
+                (host.clone(), candidate)
             })
             .collect();
         let what = self.owner();
@@ -116,7 +123,7 @@ impl Conduct<'_> {
             what: &what,
         };
         let joined = joiner.join_all(&candidates, self.bounds).await?;
-        joined.iter().for_each(|(host, one)| self.heard.hear(host, &one.report));
+        joined.iter().for_each(|(host, one)| self.heard.look(host, &one.report, one.audit_hash.as_ref()));
         let materials = materials(system.authority()?, &trust, cluster, &joined)?;
         Ok(Hosts { trust, system, joined, materials })
     }

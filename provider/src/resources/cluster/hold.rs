@@ -7,7 +7,7 @@ use identity::HostName;
 use tfplug::{Diagnostic, Diagnostics};
 
 use super::conduct::{Conduct, Hosts, materials, orders};
-use super::look::look_at;
+use super::look::look_again;
 use crate::agents::same_operator;
 use crate::rollout::join::Joined;
 use crate::rollout::run::Orders;
@@ -50,7 +50,7 @@ impl Conduct<'_> {
         let mut system = self.system(authority)?;
         let addresses =
             system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
-        let look = look_at(session, system.card(), &addresses).await;
+        let look = look_again(session, system.card(), &addresses, &self.heard.newest()).await;
         let warnings = look.silent.iter().map(|(host, why)| {
             let detail = format!("`{host}`: {why}. If its server runs, it goes on until its agent is told.");
             Diagnostic::warning(format!("Host `{host}` was not told"), detail)
@@ -58,6 +58,7 @@ impl Conduct<'_> {
         let warnings: Diagnostics = warnings.collect();
         let mut joined = BTreeMap::new();
         for (host, seen) in look.seen {
+            self.heard.look(&host, &seen.report, seen.audit_hash.as_ref());
             let agent = system.agent(&host).await?;
             if let Some(one) = Joined::of(agent, seen) {
                 joined.insert(host, one);

@@ -43,7 +43,7 @@ pub(super) struct Conduct<'a> {
     /// What the hosts held when this was planned.
     pub(super) planned: &'a Heads,
     pub(super) bounds: &'a Bounds,
-    /// What hosts say of their audit logs meanwhile.
+    /// What is remembered of the hosts' audit logs, and what they say of them meanwhile.
     pub(super) heard: Heard,
 }
 
@@ -144,14 +144,18 @@ impl Conduct<'_> {
     }
 
     async fn join(&self, system: &System) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
+        let remembered = self.heard.newest();
         let candidates = self
             .gateway
             .nodes()
             .map(|(host, _, node)| {
-                (
-                    host.clone(),
-                    Candidate { agent: node.agent.clone(), generation: node.generation, names: None },
-                )
+                let candidate = Candidate {
+                    agent: node.agent.clone(),
+                    generation: node.generation,
+                    names: None,
+                    audit_seq: remembered.seq(host),
+                };
+                (host.clone(), candidate)
             })
             .collect();
         let what = self.owner();
@@ -163,7 +167,7 @@ impl Conduct<'_> {
             what: &what,
         };
         let joined = joiner.join_all(&candidates, self.bounds).await?;
-        joined.iter().for_each(|(host, one)| self.heard.hear(host, &one.report));
+        joined.iter().for_each(|(host, one)| self.heard.look(host, &one.report, one.audit_hash.as_ref()));
         let unstaged: Vec<String> = joined
             .iter()
             .filter(|(_, one)| one.cluster().is_none_or(|section| section.gateway.is_none()))

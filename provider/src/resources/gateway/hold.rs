@@ -9,7 +9,7 @@ use tfplug::{Diagnostic, Diagnostics};
 
 use super::conduct::Conduct;
 use crate::agents::System;
-use crate::resources::cluster::{Look, look_at};
+use crate::resources::cluster::{Look, look_again};
 use crate::rollout::join::Joined;
 use crate::rollout::lease::Lease;
 use crate::rollout::run::Orders;
@@ -23,7 +23,7 @@ impl Conduct<'_> {
         let mut system = self.system()?;
         let addresses =
             system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
-        let look = look_at(self.session, system.card(), &addresses).await;
+        let look = look_again(self.session, system.card(), &addresses, &self.heard.newest()).await;
         let mut warnings = Diagnostics::new();
         for (host, why) in &look.silent {
             let told = if is_lost { Diagnostic::warning } else { Diagnostic::error };
@@ -45,7 +45,8 @@ impl Conduct<'_> {
         let look = || async {
             let addresses =
                 system.hosts.iter().map(|(host, entry)| (host.clone(), entry.agent.clone())).collect();
-            self.told(&system, look_at(self.session, system.card(), &addresses).await).await
+            let look = look_again(self.session, system.card(), &addresses, &self.heard.newest()).await;
+            self.told(&system, look).await
         };
         let (joined, lease) = self.leased(&system, joined, look).await?;
         let result = self.stop_all(&system, &joined, &lease).await;
@@ -58,6 +59,7 @@ impl Conduct<'_> {
     async fn told(&self, system: &System, look: Look) -> Result<BTreeMap<HostName, Joined>, Diagnostics> {
         let mut joined = BTreeMap::new();
         for (host, seen) in look.seen {
+            self.heard.look(&host, &seen.report, seen.audit_hash.as_ref());
             let agent = system.agent(&host).await?;
             if let Some(one) = Joined::of(agent, seen).filter(|one| one.head(SectionKind::Gateway).is_some())
             {
