@@ -84,12 +84,21 @@ fn package(value: &Value, path: &Path, reading: &mut Reading) -> Option<Package>
     Some(package)
 }
 
-/// Whether both blocks give the same texts: only another enrolment, or another way onto the host, makes new ones.
+/// Whether both blocks give the same texts: only another enrolment, or another way onto the host, makes new ones. An
+/// authority that is unknown yet is taken for the one before: almost always it only rotates. The apply sees to it.
 fn same_enrollment(prior: &Value, planned: &Value) -> bool {
     let same = |name| prior.attr(name) == planned.attr(name);
-    let authority = |name| prior.attr("authority").attr(name) == planned.attr("authority").attr(name);
-    ["name", "generation", "listen", "package"].into_iter().all(same)
-        && ["name", "operator"].into_iter().all(authority)
+    ["name", "generation", "listen", "package"].into_iter().all(same) && may_be_same_authority(prior, planned)
+}
+
+/// Whether nothing that is known says that the authority is another one.
+fn may_be_same_authority(prior: &Value, planned: &Value) -> bool {
+    let authority = planned.attr("authority");
+    let may_be_same = |name| {
+        let is_unknown = !authority.is_known() || !authority.attr(name).is_known();
+        is_unknown || prior.attr("authority").attr(name) == authority.attr(name)
+    };
+    ["name", "operator"].into_iter().all(may_be_same)
 }
 
 impl HostEnrollmentResource {
@@ -184,10 +193,7 @@ impl Resource for HostEnrollmentResource {
                 .description("The agent's package. Leave it out where the image has it."),
             )
             .attribute(
-                Attribute::string("id")
-                    .computed()
-                    .use_state_for_unknown()
-                    .description("`<authority>/<name>/<generation>`."),
+ Attribute::string("id").computed().description("`<authority>/<name>/<generation>`."),
             )
             .attribute(Attribute::string("enrollment").computed().sensitive().description(
                 "Authority and one-time token in one line, for `nats-agent enroll` or `/etc/nats-agent/enrollment`. \
@@ -225,6 +231,9 @@ impl Resource for HostEnrollmentResource {
                 response.diagnostics.extend(generation_problem(before, after, "A token"));
             }
             let kept = same_enrollment(&prior, &response.planned);
+            if kept {
+                response.planned.set_attr("id", prior.attr("id").clone());
+            }
             for name in TEXTS {
                 let text = if kept { prior.attr(name).clone() } else { Value::unknown() };
                 response.planned.set_attr(name, text);
@@ -244,8 +253,13 @@ impl Resource for HostEnrollmentResource {
     }
 
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
-        let UpdateRequest { planned, private, .. } = request;
+        let UpdateRequest { prior, planned, private, .. } = request;
         let made_before = TEXTS.into_iter().all(|name| planned.attr(name).is_known());
+        if made_before && !may_be_same_authority(&prior, &planned) {
+            let detail = "Its text was planned to stay, because the authority was not known yet. Nothing was changed. Plan again.";
+            let problem = Diagnostic::error("The authority turned out to be another one", detail);
+            return Err(problem.at(Path::root("authority")).into());
+        }
         let state = if made_before { planned } else { self.made(planned)? };
         Ok(Updated { state, private, diagnostics: Diagnostics::new() })
     }
@@ -256,11 +270,12 @@ impl Resource for HostEnrollmentResource {
     }
 
     async fn import(&self, request: ImportRequest) -> Result<Imported, Failure> {
-        let Identified { id, listen, package } = request.id.parse()?;
+        let Identified { id, listen, package, fleet_ca } = request.id.parse()?;
         let id: EnrollmentId =
             id.parse().map_err(|error| Failure::new("Wrong import id", format!("{error}.")))?;
-        let authority =
-            self.sessions.session()?.authority(&id.authority, identity::Generations::default())?;
+        let mut generations = identity::Generations::default();
+        generations.fleet_ca = fleet_ca.unwrap_or(generations.fleet_ca);
+        let authority = self.sessions.session()?.authority(&id.authority, generations)?;
         let package = package.map_or(Value::Null, |PackageText { url, sha256 }| {
             Value::object([("url", Value::from(url.as_str())), ("sha256", sha256.as_str().into())])
         });
@@ -282,6 +297,8 @@ struct Identified {
     id: String,
     listen: Option<String>,
     package: Option<PackageText>,
+    /// Which generation of the fleet CA the texts were made with; absent for the first.
+    fleet_ca: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -296,11 +313,12 @@ impl std::str::FromStr for Identified {
 
     fn from_str(text: &str) -> Result<Self, Diagnostic> {
         if !text.starts_with('{') {
-            return Ok(Self { id: text.to_owned(), listen: None, package: None });
+            return Ok(Self { id: text.to_owned(), listen: None, package: None, fleet_ca: None });
         }
         serde_json::from_str(text).map_err(|error| {
             let detail = format!(
-                "As JSON it is an object of `id` and, where the configuration has them, `listen` and `package`: {error}."
+                "As JSON it is an object of `id` and, where the configuration has them, `listen` and `package`, and of \
+                 `fleet_ca`, a number, where the texts were made with a later generation than 1: {error}."
             );
             Diagnostic::error("Wrong import id", detail)
         })

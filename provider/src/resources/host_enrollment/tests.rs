@@ -1,7 +1,7 @@
 //! The resource as Terraform drives it. What stands in its texts is the script's own test.
 
-use tfplug::Value;
 use tfplug::testing::{Action, Harness, Instance};
+use tfplug::{PrivateState, Resource, UpdateRequest, Value};
 
 use crate::provider::NatsProvider;
 
@@ -69,6 +69,39 @@ async fn a_rotated_authority_replaces_no_machine() {
 }
 
 #[tokio::test]
+async fn an_authority_that_is_unknown_yet_replaces_no_machine_and_must_be_the_same() {
+    let harness = harness(ROOT).await;
+    let known = trust(&harness, 1).await;
+    let made = harness.apply(KIND, None, block(&known)).await.unwrap();
+    let of_other = known.clone().with("operator", Value::unknown()).with("revision", Value::unknown());
+    for authority in [Value::unknown(), of_other] {
+        let plan = harness.plan(KIND, Some(&made), block(&authority)).await.unwrap();
+        for name in ["id"].iter().chain(&super::TEXTS) {
+            assert_eq!(plan.planned.attr(name), made.state.attr(name), "{name}");
+        }
+    }
+    let raised = block(&Value::unknown()).with("generation", 2);
+    let plan = harness.plan(KIND, Some(&made), raised).await.unwrap();
+    assert!(["id"].iter().chain(&super::TEXTS).all(|name| !plan.planned.attr(name).is_known()));
+    let other_name = known.clone().with("name", "other").with("operator", Value::unknown());
+    let plan = harness.plan(KIND, Some(&made), block(&other_name)).await.unwrap();
+    assert!(super::TEXTS.iter().all(|name| !plan.planned.attr(name).is_known()));
+
+    let resource = super::HostEnrollmentResource::new(crate::session::SessionSlot::default());
+    let update = |authority: Value| UpdateRequest {
+        prior: made.state.clone(),
+        planned: made.state.clone().with("authority", authority.clone()),
+        config: block(&authority),
+        private: PrivateState::new(),
+        stop: tfplug::Stop::new(),
+    };
+    let rotated = trust(&harness, 2).await;
+    assert!(resource.update(update(rotated)).await.is_ok());
+    let failure = resource.update(update(known.with("operator", "OB"))).await.unwrap_err();
+    assert!(failure.diagnostics.to_string().contains("turned out to be another one"), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_raised_generation_is_another_token_and_never_goes_down() {
     let harness = harness(ROOT).await;
     let first = block(&trust(&harness, 1).await);
@@ -102,7 +135,14 @@ async fn an_import_plans_empty() {
         assert_eq!(imported.state, made.state, "{id}");
         assert_eq!(harness.plan(KIND, Some(&imported), block).await.unwrap().action, Action::NoOp);
     }
+    let rotated = block(&trust(&harness, 2).await);
+    let made = harness.apply(KIND, None, rotated).await.unwrap();
+    let id = serde_json::json!({
+        "id": "acme/east-1/1", "fleet_ca": 2, "package": { "url": "https://x.example/a.deb", "sha256": sum },
+    });
+    assert_eq!(harness.import(KIND, &id.to_string()).await.unwrap().state, made.state);
     for (id, why) in [
+        ("{\"id\":\"acme/east-1/1\",\"fleet_ca\":0}", "`fleet_ca`"),
         ("east-1/1", "it has the form `<authority>/<name>/<generation>`"),
         ("acme/east-1/0", "it has the form `<authority>/<name>/<generation>`"),
         ("{\"name\":1}", "As JSON it is an object of `id`"),
