@@ -2,7 +2,7 @@
 //!
 //! A log is lines of canonical JSON. Each record counts one up from the record before it, names that record's hash and
 //! carries its own, so that a byte that was flipped and a record that was left out, moved, doubled or put between shows
-//! where the chain is looked through ([`verify`]). What was cut off at the end shows only to whoever remembers how far
+//! where the chain is looked through ([`Verifier`]). What was cut off at the end shows only to whoever remembers how far
 //! the log went ([`compare`]).
 //!
 //! ```text
@@ -25,4 +25,4 @@ mod tests;
 pub use compare::{Discrepancy, Head, Told, compare};
 pub use line::{Line, MAX_LINE_BYTES, Problem, RecordHash};
 pub use record::{Ended, Goal, Occasion, Record, What, Who, clip};
-pub use verify::{Damage, Verifier, verify};
+pub use verify::Verifier;

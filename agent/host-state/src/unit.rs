@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use nats_config::{ServerConfig, SettingDifference};
+use nats_config::{ServerConfig, SettingDifference, shortened};
 
 use crate::document::StoreSpec;
 use crate::layout;
@@ -111,7 +111,7 @@ pub fn stop_timeout_of(text: &str) -> Option<Duration> {
 pub fn directive_differences(desired: &str, found: &str) -> Vec<SettingDifference> {
     let (desired, found) = (directives(desired), directives(found));
     let names: std::collections::BTreeSet<&String> = desired.keys().chain(found.keys()).collect();
-    let shown = |values: Option<&Vec<String>>| values.map(|values| short(&values.join("; ")));
+    let shown = |values: Option<&Vec<String>>| values.map(|values| shortened(&values.join("; ")));
     names
         .into_iter()
         .filter(|name| desired.get(*name) != found.get(*name))
@@ -160,14 +160,6 @@ fn word(value: &str) -> String {
 
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
-}
-
-fn short(text: &str) -> String {
-    const SHOWN: usize = 120;
-    if text.chars().count() <= SHOWN {
-        return text.to_owned();
-    }
-    text.chars().take(SHOWN).chain("...".chars()).collect()
 }
 
 #[cfg(test)]

@@ -88,8 +88,9 @@ pub(crate) fn shown(path: &str, value: &Value) -> String {
     shortened(&text)
 }
 
-/// `text`, or its start and its sum where it is long.
-pub(crate) fn shortened(text: &str) -> String {
+/// `text`, or its start and its sum where it is long, so that two long ones are told apart.
+#[must_use]
+pub fn shortened(text: &str) -> String {
     let length = text.chars().count();
     if length <= SHOWN_LENGTH_MAX {
         return text.to_owned();

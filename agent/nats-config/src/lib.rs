@@ -32,7 +32,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use difference::{SettingDifference, setting_differences};
+pub use difference::{SettingDifference, setting_differences, shortened};
 pub use digest::{ConfigDigest, DigestError, Sha256Hex, Sha256HexError, digest_of_text};
 pub use duration::{NatsDuration, NatsDurationError};
 pub use model::{

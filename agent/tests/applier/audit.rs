@@ -28,12 +28,25 @@ fn log(state: &Path) -> BTreeMap<u64, Record> {
     log
 }
 
+/// Whether it announces something that an outcome ends.
+fn is_announcement(what: &What) -> bool {
+    !matches!(
+        what,
+        What::Started { .. }
+            | What::Effect { .. }
+            | What::Outcome { .. }
+            | What::Torn { .. }
+            | What::Frozen { .. }
+            | What::Damaged { .. }
+    )
+}
+
 /// The announcement that an effect belongs to which begins now: the newest that has not ended, or the one of its own.
 fn open(log: &BTreeMap<u64, Record>) -> Option<What> {
     let ended: Vec<u64> = log.values().filter_map(|record| end_of(record).map(|(of, _)| of)).collect();
     let is_open = |(seq, record): &(&u64, &Record)| {
         let is_of_one_effect = matches!(record.what, What::Effect { .. }) && Some(*seq) == log.keys().last();
-        is_of_one_effect || (record.what.is_announcement() && !ended.contains(seq))
+        is_of_one_effect || (is_announcement(&record.what) && !ended.contains(seq))
     };
     log.iter().rev().find(is_open).map(|(_, record)| record.what.clone())
 }
@@ -111,7 +124,7 @@ impl Faults for Witness {
 
 /// What `who` did, announcements alone.
 fn done_by(log: &BTreeMap<u64, Record>, who: impl Fn(&Who) -> bool) -> Vec<String> {
-    let of_them = log.values().filter(|record| who(&record.who) && record.what.is_announcement());
+    let of_them = log.values().filter(|record| who(&record.who) && is_announcement(&record.what));
     of_them.map(|record| record.what.to_string()).collect()
 }
 
@@ -201,7 +214,7 @@ fn each_step_has_one_record_and_one_end(log: &BTreeMap<u64, Record>) {
     let ended: Vec<(u64, &Ended)> = log.values().filter_map(end_of).collect();
     for (seq, record) in log {
         let ends = ended.iter().filter(|(of, _)| of == seq).count();
-        assert_eq!(ends, usize::from(record.what.is_announcement()), "{seq}: {}", record.what);
+        assert_eq!(ends, usize::from(is_announcement(&record.what)), "{seq}: {}", record.what);
         let What::Change { steps, goal: Goal::Roll } = &record.what else { continue };
         let end = log.iter().find(|(_, later)| end_of(later).is_some_and(|(of, _)| of == *seq)).unwrap();
         let within = log.range(seq + 1..*end.0).map(|(_, record)| &record.what);

@@ -219,8 +219,10 @@ impl Resource for ClusterResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let done = self.apply(planned, Beside::kept(&private), &bounds).await?;
-        let Created { state, private, diagnostics } = done;
+        let mut warnings = Diagnostics::new();
+        let seen = Beside::kept(&private, &mut warnings);
+        let Created { state, private, mut diagnostics } = self.apply(planned, seen, &bounds).await?;
+        diagnostics.extend(warnings);
         Ok(Updated { state, private, diagnostics })
     }
 
@@ -229,7 +231,8 @@ impl Resource for ClusterResource {
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
         let (trust, cluster, declared) = whole(&prior)?;
         let session = self.sessions.session()?;
-        let seen = Beside::kept(&private);
+        let mut warnings = Diagnostics::new();
+        let seen = Beside::kept(&private, &mut warnings);
         let conduct = Conduct {
             session: &session,
             trust: &trust,
@@ -242,6 +245,7 @@ impl Resource for ClusterResource {
         let result = conduct.hold().await;
         let (mut diagnostics, touched) = conduct.heard.told_with(result)?;
         diagnostics.extend(touched);
+        diagnostics.extend(warnings);
         Ok(Deleted { diagnostics })
     }
 

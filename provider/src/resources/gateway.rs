@@ -235,8 +235,10 @@ impl Resource for GatewayResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let done = self.apply(planned, Beside::kept(&private), &bounds).await?;
-        let Created { state, private, diagnostics } = done;
+        let mut warnings = Diagnostics::new();
+        let seen = Beside::kept(&private, &mut warnings);
+        let Created { state, private, mut diagnostics } = self.apply(planned, seen, &bounds).await?;
+        diagnostics.extend(warnings);
         Ok(Updated { state, private, diagnostics })
     }
 
@@ -245,7 +247,8 @@ impl Resource for GatewayResource {
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
         let (trust, gateway, declared) = whole(&prior)?;
         let session = self.sessions.session()?;
-        let seen = Beside::kept(&private);
+        let mut warnings = Diagnostics::new();
+        let seen = Beside::kept(&private, &mut warnings);
         let conduct = Conduct {
             session: &session,
             trust: &trust,
@@ -259,6 +262,7 @@ impl Resource for GatewayResource {
         let result = conduct.hold(is_lost).await;
         let (mut diagnostics, touched) = conduct.heard.told_with(result)?;
         diagnostics.extend(touched);
+        diagnostics.extend(warnings);
         Ok(Deleted { diagnostics })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use host_state::document::Profile;
+use host_state::firewall::Networks;
 use nats_config::HostPort;
 use tfplug::Path;
 
@@ -20,6 +21,7 @@ pub fn cluster_problems(cluster: &Cluster, is_new: bool) -> Vec<Problem> {
     ports(cluster, &mut problems);
     addresses(cluster, &mut problems);
     listeners(cluster, &mut problems);
+    metrics(cluster, &mut problems);
     stores(cluster, &mut problems);
     tags(cluster, &mut problems);
     settings(cluster, &mut problems);
@@ -28,6 +30,19 @@ pub fn cluster_problems(cluster: &Cluster, is_new: bool) -> Vec<Problem> {
 
 fn node_path(name: impl ToString) -> Path {
     Path::root("nodes").key(name.to_string())
+}
+
+/// Metrics tell names and numbers of a system, so they are never open to the world.
+fn metrics(cluster: &Cluster, problems: &mut Vec<Problem>) {
+    let networks = Networks::of(cluster.firewall.metrics.iter().copied());
+    if networks.is_all_v4() || networks.is_all_v6() {
+        problems.push(Problem::error(
+            Path::root("firewall").attr("metrics"),
+            "Metrics are never open to the world",
+            "`metrics` holds every address there is, so everybody could read the metrics of this system. Name the networks of \
+             whoever scrapes them, like `10.0.0.0/8`; without any only the host itself may.",
+        ));
+    }
 }
 
 fn counts(cluster: &Cluster, is_new: bool, problems: &mut Vec<Problem>) {

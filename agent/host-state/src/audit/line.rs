@@ -123,7 +123,7 @@ impl Line {
             Some(Head { seq, hash }) => (seq.saturating_add(1), hash.clone()),
             None => (1, RecordHash::none()),
         };
-        let record = serde_json::from_str(&canonical(record)).unwrap_or_default();
+        let record = serde_json::to_value(record).expect("a record holds only string-keyed maps");
         let hash = hash_of(seq, &previous, &record);
         Line { seq, previous, record, hash }
     }

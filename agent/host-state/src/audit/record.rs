@@ -220,22 +220,6 @@ pub enum Ended {
     },
 }
 
-impl What {
-    /// Whether it announces something that an [`What::Outcome`] ends.
-    #[must_use]
-    pub fn is_announcement(&self) -> bool {
-        !matches!(
-            self,
-            What::Started { .. }
-                | What::Effect { .. }
-                | What::Outcome { .. }
-                | What::Torn { .. }
-                | What::Frozen { .. }
-                | What::Damaged { .. }
-        )
-    }
-}
-
 /// At most a thousand characters of a text that comes from outside, so that a record stays one short line.
 #[must_use]
 pub fn clip(text: &str) -> String {

@@ -3,16 +3,6 @@
 use super::compare::Head;
 use super::line::{Line, Problem};
 
-/// A bad line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}")]
-pub struct Damage {
-    /// Which line, from 1.
-    pub line: u64,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
 /// Looks a log through while it is read.
 ///
 /// After a line that cannot be read it goes on with the next one that is whole by itself, whatever its place, so that what
@@ -46,16 +36,4 @@ impl Verifier {
     pub fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
-}
-
-/// Looks a whole log through. `lines` have no newlines; a last line that a crash cut short is not among them.
-///
-/// # Errors
-/// The first bad line.
-pub fn verify<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Head>, Damage> {
-    let mut verifier = Verifier::default();
-    for (line, text) in (1..).zip(lines) {
-        verifier.take(text).map_err(|(problem, _)| Damage { line, problem })?;
-    }
-    Ok(verifier.head)
 }

@@ -297,20 +297,26 @@ fn store(danger: &StoreDanger) -> Finding {
             ),
             "a disk with errors is remounted read-only: look at `dmesg`, repair it, mount it `rw`, then plan again",
         ),
-        StoreDanger::Full { directory, disk, has_ballast } => (
-            format!("store directory `{directory}` is full: {disk} has no free byte"),
-            if *has_ballast {
-                "delete `nats-agent-ballast` in it to make room, apply, then remove data or enlarge the disk"
-            } else {
-                "enlarge the disk, or move what is not nats-server's off it; nothing in the store is deleted"
-            },
-        ),
+        StoreDanger::Full { directory, disk, has_ballast } => {
+            let problem = format!("store directory `{directory}` is full: {disk} has no free byte");
+            return finding("store", problem, &when_full(directory, *has_ballast));
+        }
         StoreDanger::Lineage { desired, found } => (
             format!("the store belongs to meta group `{found}`, the release is into `{desired}`"),
             "formed systems are never merged: release into the meta group of the data, or use an empty `store_dir`",
         ),
     };
     finding("store", problem, remedy)
+}
+
+fn when_full(directory: &str, has_ballast: bool) -> String {
+    if has_ballast {
+        let ballast = layout::STORE_BALLAST_FILE;
+        format!("delete `{directory}/{ballast}` to make room, apply, then remove data or enlarge the disk")
+    } else {
+        "enlarge the disk, or move what is not nats-server's off it; nothing in the store is deleted"
+            .to_owned()
+    }
 }
 
 fn port(change: &PortChange) -> Vec<Drift> {

@@ -13,6 +13,8 @@ const LEAST_SOMAXCONN: u64 = 4096;
 /// Source: Linux, Documentation/virt/kvm and arch/*/kernel/{tsc,kvmclock}.c.
 const GOOD_CLOCKSOURCES: [&str; 6] =
     ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "timebase", "tod"];
+/// Modes of transparent huge pages, the better one first.
+const GOOD_HUGE_PAGES: [&str; 2] = ["madvise", "never"];
 /// Oldest kernel, major and minor: that of the oldest distributions that run the agent (glibc 2.31).
 const OLDEST_KERNEL: (u32, u32) = (5, 4);
 
@@ -39,7 +41,7 @@ pub(super) fn checks(wanted: &Wanted, facts: &MachineFacts) -> Vec<Check> {
         found(swap, |bytes| swap_rule(*bytes, swappiness))
             .check("swap", format!("none, or swappiness at most {MOST_SWAPPINESS}")),
         found(clock, |(is_right, by)| clock_rule(*is_right, by)).check("clock", "synchronised"),
-        found(huge_pages, |mode| huge_pages_rule(mode)).check("huge_pages", "madvise or never"),
+        found(huge_pages, |mode| huge_pages_rule(mode)).check("huge_pages", GOOD_HUGE_PAGES.join(" or ")),
         found(somaxconn, |most| at_least(*most, LEAST_SOMAXCONN, "net.core.somaxconn"))
             .check("somaxconn", format!("at least {LEAST_SOMAXCONN}")),
         found(clocksource, |source| clocksource_rule(source))
@@ -103,10 +105,11 @@ fn clock_rule(is_right: bool, by: &str) -> Found {
 }
 
 fn huge_pages_rule(mode: &str) -> Found {
-    if mode == "madvise" || mode == "never" {
+    if GOOD_HUGE_PAGES.contains(&mode) {
         Found::pass(mode)
     } else {
-        Found::warn(mode, "write `madvise` to `/sys/kernel/mm/transparent_hugepage/enabled`")
+        let [best, ..] = GOOD_HUGE_PAGES;
+        Found::warn(mode, format!("`echo {best} > /sys/kernel/mm/transparent_hugepage/enabled`"))
     }
 }
 

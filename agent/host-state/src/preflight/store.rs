@@ -1,24 +1,29 @@
 //! Checks of the store directory and of the disk below it.
 
+use nats_config::ByteSize;
+
 use super::{BlockDevice, Check, Found, Owner, Probe, Seen, StoreFacts, Wanted, found, size};
 use crate::layout;
 use crate::observed::{Mount, StoreDisk};
 
 /// File systems that nats-server's file store is known to live well on.
 /// Source: docs.nats.io and rpk's checkers recommend XFS, ext4 is the default of every distribution tried.
-const GOOD_FILE_SYSTEMS: [&str; 2] = ["ext4", "xfs"];
+const GOOD_FILE_SYSTEMS: [&str; 2] = ["xfs", "ext4"];
 /// File systems that lose data with the host, or whose answers do not mean that data is on a disk.
 /// Source: nats-server issue 2792 (a stale NFS handle stopped JetStream); overlayfs and tmpfs end with their container or host.
 const BAD_FILE_SYSTEMS: [&str; 12] =
     ["9p", "afs", "aufs", "ceph", "cifs", "glusterfs", "nfs", "nfs4", "overlay", "ramfs", "smb3", "tmpfs"];
 /// 99 of 100 writes may take so long, in microseconds. Source: etcd, docs/v3.5/op-guide/hardware: p99 of fdatasync < 10 ms.
-const GOOD_P99_US: u64 = 10_000;
+const GOOD_P99_US: u64 = 10 * MILLISECOND_US;
 /// From here on acknowledgements are refused to be promised. Source: etcd, the p99 of a backend commit < 25 ms.
-const MOST_P99_US: u64 = 25_000;
+const MOST_P99_US: u64 = 25 * MILLISECOND_US;
+const MILLISECOND_US: u64 = 1_000;
 /// Percent of the file system in use from which there is a warning: a full one has cost data.
 /// Source: nats-server issue 5382.
 const USAGE_PERCENT: u64 = 85;
-/// Least room that `max_storage` leaves free, in bytes.
+/// Room that `max_storage` leaves free, one part of so many of the file system.
+const RESERVE_SHARE: u64 = 20;
+/// Least room that it leaves free, in bytes.
 const MIN_RESERVE: u64 = 2 << 30;
 /// Schedulers that leave the order of writes to the disk. Source: redpanda rpk, tuners/redpanda_checkers.go.
 const GOOD_SCHEDULERS: [&str; 3] = ["none", "noop", "mq-deadline"];
@@ -33,9 +38,9 @@ pub fn ballast_size(size: u64) -> u64 {
     whole >> 20 << 20
 }
 
-/// Bytes that `max_storage` leaves free on a file system of `size` bytes: 5 %, at least 2 GiB.
+/// Bytes that `max_storage` leaves free on a file system of `size` bytes.
 pub fn reserve(size: u64) -> u64 {
-    (size / 20).max(MIN_RESERVE)
+    (size / RESERVE_SHARE).max(MIN_RESERVE)
 }
 
 pub(super) fn checks(wanted: &Wanted, facts: &StoreFacts) -> Vec<Check> {
@@ -47,19 +52,38 @@ pub(super) fn checks(wanted: &Wanted, facts: &StoreFacts) -> Vec<Check> {
             .check("store_directory", "for its owner alone, and of the server's user"),
         found(disk, |disk| mount_rule(wanted, directory, disk))
             .check("store_mount", "a file system of its own, or `store_on_root`"),
-        found(disk, |disk| file_system_rule(&disk.mount)).check("file_system", "ext4 or xfs"),
+        found(disk, |disk| file_system_rule(&disk.mount))
+            .check("file_system", GOOD_FILE_SYSTEMS.join(" or ")),
         found(disk, |disk| options_rule(&disk.mount)).check("mount_options", options),
         found(devices, |devices| disk_rule(devices, &probe))
             .check("disk", "solid state by what it says of itself, or by its measured latency"),
         found(devices, |devices| scheduler_rule(devices))
             .check("scheduler", format!("one of {}", GOOD_SCHEDULERS.join(", "))),
-        found(&probe, latency_rule).check("fsync_latency", "p99 at most 10 ms; above 25 ms it is refused"),
-        found(disk, |disk| capacity_rule(wanted, disk))
-            .check("capacity", "`max_storage` at most the file system less 5 %, at least 2 GiB less"),
-        found(disk, usage_rule).check("usage", format!("at most {USAGE_PERCENT} %")),
+        found(&probe, latency_rule).check(
+            "fsync_latency",
+            format!(
+                "p99 at most {} ms; above {} ms it is refused",
+                GOOD_P99_US / MILLISECOND_US,
+                MOST_P99_US / MILLISECOND_US
+            ),
+        ),
+        found(disk, |disk| capacity_rule(wanted, disk)).check(
+            "capacity",
+            format!(
+                "`max_storage` at most the file system less {} %, at least {} less",
+                100 / RESERVE_SHARE,
+                size(MIN_RESERVE)
+            ),
+        ),
+        found(disk, |disk| usage_rule(directory, disk)).check("usage", format!("at most {USAGE_PERCENT} %")),
         found(disk, |disk| ballast_rule(directory, disk)).check(
             "ballast",
-            format!("`{}` of 1 % of the file system, at most 1 GiB", layout::STORE_BALLAST_FILE),
+            format!(
+                "`{}` of {} % of the file system, at most {}",
+                layout::STORE_BALLAST_FILE,
+                100 / BALLAST_SHARE,
+                size(MAX_BALLAST)
+            ),
         ),
     ]
 }
@@ -81,11 +105,11 @@ fn directory_rule(wanted: &Wanted, directory: &str, owner: Option<&Owner>) -> Fo
     };
     let value = format!("`{directory}` of {uid}:{gid}, mode {mode:04o}");
     if mode & 0o027 != 0 {
-        return Found::warn(value, "`chmod 0700`; an apply does so too");
+        return Found::warn(value, format!("`chmod 0700 {directory}`; an apply does so too"));
     }
     match wanted.uid {
         Some(wanted) if wanted != *uid => {
-            Found::warn(value, format!("give it to the server's user: `chown {wanted}`"))
+            Found::warn(value, format!("give it to the server's user: `chown -R {wanted} {directory}`"))
         }
         Some(_) | None => Found::pass(value),
     }
@@ -112,9 +136,12 @@ fn file_system_rule(mount: &Mount) -> Found {
     if GOOD_FILE_SYSTEMS.contains(&kind) {
         Found::pass(kind)
     } else if BAD_FILE_SYSTEMS.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.") {
-        Found::refuse(kind, "put the store on a local disk with xfs or ext4")
+        Found::refuse(kind, format!("put the store on a local disk with {}", GOOD_FILE_SYSTEMS.join(" or ")))
     } else {
-        Found::warn(kind, "try it under load before you trust it, or use xfs or ext4")
+        Found::warn(
+            kind,
+            format!("try it under load before you trust it, or use {}", GOOD_FILE_SYSTEMS.join(" or ")),
+        )
     }
 }
 
@@ -241,18 +268,30 @@ fn capacity_rule(wanted: &Wanted, disk: &StoreDisk) -> Found {
     let room = disk.size.saturating_sub(reserve(disk.size));
     let of = format!("of {} there may be {}", size(disk.size), size(room));
     match wanted.max_storage {
-        None => Found::warn(format!("unknown: nobody said `max_storage`; {of}"), "say `--max-storage`"),
+        None => Found::warn(
+            format!("unknown: nobody said `max_storage`; {of}"),
+            "say `--max-storage 200GiB`, or what it is to be",
+        ),
         Some(bytes) if bytes <= room => Found::pass(format!("{}; {of}", size(bytes))),
         Some(bytes) => {
             let larger = "use a larger disk".to_owned();
-            let remedy =
-                if room == 0 { larger } else { format!("lower `max_storage` to {} or {larger}", size(room)) };
+            let remedy = match typeable(room) {
+                None => larger,
+                Some(most) => format!("set `max_storage = \"{most}\"` or less, or {larger}"),
+            };
             Found::refuse(format!("{}; {of}", size(bytes)), remedy)
         }
     }
 }
 
-fn usage_rule(disk: &StoreDisk) -> Found {
+/// The largest round size that is not more than `bytes`, as a person writes it: whole GiB, or MiB where there are few of
+/// them. `None` below one MiB.
+fn typeable(bytes: u64) -> Option<ByteSize> {
+    let shift = if bytes >= 10 << 30 { 30 } else { 20 };
+    ByteSize::from_bytes(bytes >> shift << shift).ok().filter(|size| size.bytes() > 0)
+}
+
+fn usage_rule(directory: &str, disk: &StoreDisk) -> Found {
     let used = disk.size.saturating_sub(disk.free);
     let percent = used.saturating_mul(100).checked_div(disk.size).unwrap_or(100);
     let value = format!("{percent} %, {} free", size(disk.free));
@@ -260,7 +299,7 @@ fn usage_rule(disk: &StoreDisk) -> Found {
         return Found::refuse(
             value,
             format!(
-                "delete `{}` in the store to make room, then remove data or enlarge the disk",
+                "delete `{directory}/{}` to make room, then remove data or enlarge the disk",
                 layout::STORE_BALLAST_FILE
             ),
         );
@@ -282,7 +321,7 @@ fn ballast_rule(directory: &str, disk: &StoreDisk) -> Found {
     match disk.ballast {
         _ if due == 0 => Found::warn(
             format!("{value}; a file keeps no room on {}", disk.mount.fs_type),
-            "watch its free space yourself, or use xfs or ext4",
+            format!("watch its free space yourself, or use {}", GOOD_FILE_SYSTEMS.join(" or ")),
         ),
         Some(found) if found >= due => Found::pass(value),
         Some(_) | None => Found::warn(format!("{value}, of {}", size(due)), remedy),

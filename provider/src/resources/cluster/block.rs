@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use host_state::document::{BinarySource, FirewallIntent, OnDrift, Profile, ServerBinary};
-use host_state::firewall::Networks;
 use host_state::{DownloadUrl, layout};
 use identity::HostName;
 use ipnet::IpNet;
@@ -193,8 +192,12 @@ fn server(value: &Value, path: &Path, reading: &mut Reading) -> ServerBinary {
             .push(Diagnostic::error("The nats-server binary is not said clearly", why).at(path.attr(name)));
     };
     let source = match (installed, file, url) {
-        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
-            refuse("version", "Set at most one of `path`, `file` and `url`.");
+        (Some(_), Some(_), _) => {
+            refuse("file", "Set at most one of `path`, `file` and `url`.");
+            BinarySource::Agent
+        }
+        (Some(_), None, Some(_)) | (None, Some(_), Some(_)) => {
+            refuse("url", "Set at most one of `path`, `file` and `url`.");
             BinarySource::Agent
         }
         (Some(path), None, None) => {
@@ -243,23 +246,15 @@ fn ports(value: &Value, path: &Path, reading: &mut Reading) -> Ports {
     }
 }
 
-/// Who may reach the ports. Metrics tell names and numbers of a system, so they are never open to the world.
+/// Who may reach the ports.
 fn read_firewall(value: &Value, path: &Path, metrics_port: u16, reading: &mut Reading) -> FirewallIntent {
     let mut networks = |name: &str| -> Vec<IpNet> { reading.texts(value.attr(name), &path.attr(name)) };
-    let intent = FirewallIntent {
+    FirewallIntent {
         clients: networks("clients"),
         metrics: networks("metrics"),
         management: networks("management"),
         metrics_port,
-    };
-    let metrics = Networks::of(intent.metrics.iter().copied());
-    if metrics.is_all_v4() || metrics.is_all_v6() {
-        let why = "`metrics` holds every address there is, so everybody could read the metrics of this system. Name the \
-                   networks of whoever scrapes them, like `10.0.0.0/8`; without any only the host itself may.";
-        let problem = Diagnostic::error("Metrics are never open to the world", why);
-        reading.push(problem.at(path.attr("metrics")));
     }
-    intent
 }
 
 fn jetstream(value: &Value, path: &Path, reading: &mut Reading) -> Option<JetStreamSpec> {

@@ -140,9 +140,10 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     let hosts: BTreeMap<HostName, HostPort> =
         cluster.present().map(|(host, node)| (host.clone(), node.agent.clone())).collect();
     session.remember_agents(hosts.values().cloned());
-    let before = Beside::kept(&private);
+    let mut diagnostics = Diagnostics::new();
+    let before = Beside::kept(&private, &mut diagnostics);
     let look = look_again(session, &card, &hosts, &before.audit).await;
-    let mut diagnostics = unanswered(&look);
+    diagnostics.extend(unanswered(&look));
     let is_known_to_none = look.silent.is_empty()
         && look.seen.values().all(|seen| !seen.report.sections.contains_key(&SectionKind::Cluster));
     if is_known_to_none {

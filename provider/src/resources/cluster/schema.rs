@@ -136,8 +136,9 @@ fn nodes() -> Attribute {
                 .description("Further DNS names and addresses in its certificate."),
             Attribute::string("store_dir").description("Its store directory. Default: that of `jetstream`."),
             Attribute::bool("absent").description(
-                "The host is away for long: it is not awaited, not counted and in no list of the others. \
-                 Default `false`.",
+                "The host is away for long, or lost: it is not awaited, and in no list and no pins of the others. Its seats \
+                 in the meta group and in streams stay its own and count for their quorums until it comes back. Default \
+                 `false`.",
             ),
             Attribute::number("generation").description(
                 "Which enrolment of the host this is. Raise it, and that of its `nats_host_enrollment`, to take the \
@@ -185,7 +186,11 @@ fn ports() -> Attribute {
             port("cluster", "routes between the nodes", layout::CLUSTER_PORT),
             port("gateway", "gateways between clusters", layout::GATEWAY_PORT),
             port("monitor", "nats-server's monitoring, on loopback only", layout::MONITOR_PORT),
-            port("metrics", "the agent's metrics", layout::METRICS_PORT),
+            port(
+                "metrics",
+                "the agent's metrics; reserved, nothing is served there yet",
+                layout::METRICS_PORT,
+            ),
         ],
     )
     .description("Ports, the same on every node.")
@@ -201,8 +206,9 @@ fn jetstream() -> Attribute {
                 "Absolute directory; a `nats-agent` marks it as this server's and starts on no other.",
             ),
             Attribute::bool("store_on_root").description(
-                "Whether `store_dir` may lie on the root file system (default false). A `production` cluster refuses that: \
-                 it looks like a disk that is not mounted.",
+                "Whether `store_dir` may lie on the root file system. Without, a `production` cluster is not put on such a \
+                 host, because it looks like a disk that is not mounted; a `development` one is, and preflight warns. \
+                 Default `false`.",
             ),
             Attribute::string("unique_tag").description(
                 "Prefix of the tag, like `az:`, of which a stream's replicas must all have different values.",
@@ -276,7 +282,7 @@ fn firewall() -> Attribute {
                 "Networks of operators: beside peers only they may reach the agents. Without any, everybody may try.",
             ),
             Attribute::list("metrics", Type::String).description(
-                "Networks that may read metrics, never the whole world. Without any, only the host itself may.",
+                "Networks that may reach the metrics port, never the whole world. Without any, only the host itself may.",
             ),
         ],
     )

@@ -347,9 +347,10 @@ pub(super) async fn read(session: &Session, state: Value, private: PrivateState)
     let hosts: BTreeMap<HostName, HostPort> =
         gateway.nodes().map(|(host, _, node)| (host.clone(), node.agent.clone())).collect();
     session.remember_agents(hosts.values().cloned());
-    let before = Beside::kept(&private);
+    let mut diagnostics = Diagnostics::new();
+    let before = Beside::kept(&private, &mut diagnostics);
     let look = look_again(session, &card, &hosts, &before.audit).await;
-    let mut diagnostics = unanswered(&look);
+    diagnostics.extend(unanswered(&look));
     let drift = drift(&gateway, &declared, &look);
     // Findings of hosts are their clusters'; what only this resource remembers of them is its own.
     let (kept, found) = look.held_against(before, SectionKind::Gateway);

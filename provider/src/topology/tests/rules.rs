@@ -72,6 +72,16 @@ fn ports_are_distinct_and_all_collisions_are_told() {
 }
 
 #[test]
+fn metrics_are_never_open_to_the_world() {
+    let told = ["error firewall.metrics: Metrics are never open to the world"];
+    for networks in [&["0.0.0.0/0"][..], &["::/0"], &["128.0.0.0/1", "0.0.0.0/1"]] {
+        let networks: Vec<ipnet::IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        check(|cluster| cluster.firewall.metrics.clone_from(&networks), &told);
+    }
+    check(|cluster| cluster.firewall.metrics = vec!["10.0.0.0/8".parse().unwrap()], &[]);
+}
+
+#[test]
 fn addresses_are_of_one_node_each() {
     check(
         |cluster| {
