@@ -70,14 +70,25 @@ fn the_scenarios_in_the_examples_are_valid() {
     }
 }
 
-#[test]
-fn the_production_example_plans_a_supercluster_of_hosts_that_are_not_there_yet() {
+/// The production example with what its README says to give it.
+fn production() -> Workspace {
     let mut workspace = Workspace::new(&binaries::provider().unwrap(), Installation::DevOverride).unwrap();
     let folder = examples().join("production");
     workspace.write_from(&folder).unwrap();
     workspace.set_variable("root_key", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=");
+    let sha256 = "ab".repeat(32);
+    workspace.set_variable(
+        "nats_server",
+        &format!(r#"{{ version = "2.15.1", url = "https://mirror.example.com/nats-server.tar.gz", sha256 = "{sha256}" }}"#),
+    );
     let hosts = fs::read_to_string(folder.join("hosts.tfvars")).unwrap();
     workspace.write("hosts.auto.tfvars", &hosts).unwrap();
+    workspace
+}
+
+#[test]
+fn the_production_example_plans_a_supercluster_of_hosts_that_are_not_there_yet() {
+    let workspace = production();
     workspace.run(&["fmt", "-check", "-diff", "-recursive"]).unwrap().succeeded().unwrap();
     let plan = workspace.plan().unwrap();
     assert_eq!(plan.outcome(), Outcome::Changed, "{plan}");
@@ -96,12 +107,7 @@ fn the_production_example_plans_a_supercluster_of_hosts_that_are_not_there_yet()
 
 #[test]
 fn the_production_example_writes_user_data_before_there_is_a_host() {
-    let mut workspace = Workspace::new(&binaries::provider().unwrap(), Installation::DevOverride).unwrap();
-    let folder = examples().join("production");
-    workspace.write_from(&folder).unwrap();
-    workspace.set_variable("root_key", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=");
-    let hosts = fs::read_to_string(folder.join("hosts.tfvars")).unwrap();
-    workspace.write("hosts.auto.tfvars", &hosts).unwrap();
+    let workspace = production();
     let apply = ["apply", "-auto-approve", "-input=false", "-target=terraform_data.user_data"];
     workspace.run(&apply).unwrap().succeeded().unwrap();
     for host in ["east-1", "west-2", "north-3"] {

@@ -55,13 +55,14 @@ Exit codes:
   64  the command line is wrong
 
 Examples:
-  nats-agent serve --state-dir /var/lib/nats-agent --listen 10.10.151.211:8442
-  nats-agent enroll --state-dir /var/lib/nats-agent < enrollment.txt
+  nats-agent serve --state-dir /tmp/east-1 --listen 127.0.1.1:8442 --nats-server ./nats-server
+  nats-agent preflight --store-dir /data/jetstream --max-storage 200GB
+  nats-agent enroll < enrollment.txt
   nats-agent status
   nats-agent diff --json
   nats-agent audit verify";
 
-/// The agent on each host of a NATS supercluster: nats-server, its configuration, certificates and store.
+/// The agent on each host of a NATS supercluster: nats-server, its configuration, certificates, firewall and store.
 #[derive(Debug, Parser)]
 #[command(name = "nats-agent", version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Cli {

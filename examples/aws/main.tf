@@ -4,9 +4,10 @@ locals {
   # Addresses are chosen here, so that the cluster can be planned before there is an instance.
   hosts = {
     for index, subnet in var.subnets : "east-${index + 1}" => {
-      subnet  = subnet.id
-      zone    = subnet.zone
-      address = cidrhost(subnet.cidr, 20)
+      subnet     = subnet.id
+      zone       = subnet.zone
+      address    = cidrhost(subnet.cidr, 20)
+      generation = subnet.generation
     }
   }
   # Ports of nats-server and its agent, and who reaches them. The agents' own firewall says the same again.
@@ -31,10 +32,11 @@ resource "nats_authority" "acme" {
 }
 
 resource "nats_host_enrollment" "host" {
-  for_each  = local.hosts
-  authority = nats_authority.acme.trust
-  name      = each.key
-  package   = var.package
+  for_each   = local.hosts
+  authority  = nats_authority.acme.trust
+  name       = each.key
+  generation = each.value.generation
+  package    = var.package
 
   lifecycle {
     ignore_changes = [package] # a newer package is installed by the package manager, not by a new machine
@@ -96,18 +98,23 @@ resource "nats_cluster" "east" {
   name      = "east"
   nodes = {
     for name, host in local.hosts : name => {
-      agent   = "${host.address}:8442"
-      address = host.address
-      tags    = ["az:${host.zone}"]
+      agent      = "${host.address}:8442"
+      address    = host.address
+      generation = host.generation
+      tags       = ["az:${host.zone}"]
     }
   }
+  server = var.nats_server # each instance downloads it; the package has none
   jetstream = {
     max_memory  = "4GB"
     max_storage = "100GB"
     store_dir   = "/data/jetstream" # mounted by the image
     unique_tag  = "az:"
   }
-  firewall = { clients = var.client_networks }
+  firewall = {
+    clients    = var.client_networks
+    management = var.operator_networks
+  }
 }
 
 resource "nats_account" "orders" {

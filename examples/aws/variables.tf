@@ -17,8 +17,8 @@ variable "vpc_id" {
 }
 
 variable "subnets" {
-  description = "One subnet in each of three availability zones; the runner of terraform reaches them."
-  type        = list(object({ id = string, zone = string, cidr = string }))
+  description = "One subnet in each of three availability zones; the runner of terraform reaches them. An instance that is to be replaced gets a `generation` one higher."
+  type        = list(object({ id = string, zone = string, cidr = string, generation = optional(number, 1) }))
 
   validation {
     condition     = length(var.subnets) == 3
@@ -36,12 +36,17 @@ variable "package" {
   type        = object({ url = string, sha256 = string })
 }
 
+variable "nats_server" {
+  description = "nats-server for these hosts, by URL and SHA-256: a `.tar.gz` for Linux from https://github.com/nats-io/nats-server/releases, with the line of it in that release's SHA256SUMS. Version without `v`."
+  type        = object({ version = string, url = string, sha256 = string })
+}
+
 variable "client_networks" {
   description = "Networks that clients connect from."
   type        = list(string)
 }
 
 variable "operator_networks" {
-  description = "Networks that terraform runs in."
+  description = "Networks that terraform runs in: beside the hosts only they reach the agents."
   type        = list(string)
 }

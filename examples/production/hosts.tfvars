@@ -1,4 +1,5 @@
-# Three sites of three hosts. `terraform apply -var-file=hosts.tfvars`, with the root key in TF_VAR_root_key.
+# Three sites of three hosts. `terraform apply -var-file=hosts.tfvars`, with the root key in TF_VAR_root_key and
+# `nats_server` in a file of its own: see README.md.
 sites = {
   east = {
     east-1 = { address = "10.10.1.11", cluster_address = "10.20.1.11", zone = "a" }
@@ -22,5 +23,6 @@ package = {
   sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 }
 
-client_networks  = ["10.0.0.0/8"]
-metrics_networks = ["10.9.0.0/24"]
+client_networks   = ["10.0.0.0/8"]
+operator_networks = ["10.9.1.0/24"]
+metrics_networks  = ["10.9.0.0/24"]

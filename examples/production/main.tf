@@ -18,18 +18,20 @@ resource "nats_authority" "acme" {
   name = "acme"
 }
 
-# What each host needs to join. It never changes by itself; a machine that is set up anew gets `generation = 2`, here and
-# in its node.
+# What each host needs to join. It never changes by itself; a machine that is set up anew gets a `generation` one higher in
+# `sites`, which is that of its node too.
 resource "nats_host_enrollment" "host" {
-  for_each  = local.hosts
-  authority = nats_authority.acme.trust
-  name      = each.key
-  package   = var.package
+  for_each   = local.hosts
+  authority  = nats_authority.acme.trust
+  name       = each.key
+  generation = each.value.generation
+  package    = var.package
 }
 
+# Written anew with what the texts are made of.
 resource "terraform_data" "user_data" {
   for_each         = local.hosts
-  triggers_replace = nats_host_enrollment.host[each.key].id
+  triggers_replace = [nats_host_enrollment.host[each.key].id, var.package]
 
   provisioner "local-exec" {
     command = "umask 077 && mkdir -p user-data && printf '%s' \"$USER_DATA\" > \"user-data/$HOST.yaml\" && printf '%s' \"$SCRIPT\" > \"user-data/$HOST.sh\""
@@ -50,12 +52,11 @@ resource "nats_cluster" "site" {
       agent           = "${host.address}:8442"
       address         = host.address
       cluster_address = host.cluster_address
+      generation      = host.generation
       tags            = ["zone:${host.zone}"]
     }
   }
-  server = {
-    version = "2.15.1"
-  }
+  server = var.nats_server # each host downloads it; the package has none
   jetstream = {
     max_memory  = "16GB"
     max_storage = "200GB"
@@ -63,8 +64,9 @@ resource "nats_cluster" "site" {
     unique_tag  = "zone:"           # a stream's replicas are in different zones
   }
   firewall = {
-    clients = var.client_networks
-    metrics = var.metrics_networks
+    clients    = var.client_networks
+    management = var.operator_networks
+    metrics    = var.metrics_networks
   }
   gateway = true
   rollout = { max_unavailable = 1, settle = "10s" }

@@ -6,11 +6,12 @@ variable "root_key" {
 }
 
 variable "sites" {
-  description = "Hosts of any cloud or rack, by site and name. Clients and other sites reach `address`, the hosts of the same site `cluster_address`."
+  description = "Hosts of any cloud or rack, by site and name. Clients and other sites reach `address`, the hosts of the same site `cluster_address`. A machine that is set up anew gets a `generation` one higher."
   type = map(map(object({
     address         = string
     cluster_address = string
     zone            = string # what fails together: a rack, an availability zone
+    generation      = optional(number, 1)
   })))
 
   validation {
@@ -25,9 +26,20 @@ variable "package" {
   default     = null
 }
 
+variable "nats_server" {
+  description = "nats-server for these hosts, by URL and SHA-256: a `.tar.gz` for Linux from https://github.com/nats-io/nats-server/releases, with the line of it in that release's SHA256SUMS. Version without `v`."
+  type        = object({ version = string, url = string, sha256 = string })
+}
+
 variable "client_networks" {
   description = "Networks that clients connect from."
   type        = list(string)
+}
+
+variable "operator_networks" {
+  description = "Networks that terraform and operators work from: beside the hosts only they reach the agents. Without any, everybody may try, and needs a key."
+  type        = list(string)
+  default     = []
 }
 
 variable "metrics_networks" {

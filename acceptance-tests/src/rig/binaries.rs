@@ -53,10 +53,32 @@ fn build_once(built: &OnceLock<Result<PathBuf, String>>, name: &str) -> Result<P
 /// # Errors
 /// As [`provider`], and when there is no such program.
 pub fn build(name: &str) -> Result<PathBuf> {
+    let mut command = cargo_build();
+    if RELEASE.load(Ordering::Relaxed) || !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    built(command, name)
+}
+
+/// As [`build`], for release and with libc in the program: it needs no library of the host, whatever its glibc, Alpine
+/// too. The target is named, so that cargo keeps the flags away from build scripts and macros, which must load libraries.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_static(name: &str) -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
+    let mut command = cargo_build();
+    command.args(["--release", "--target", &target]).env(flags, "-C target-feature=+crt-static");
+    built(command, name)
+}
+
+/// `cargo build` of the workspace, not yet of any program.
+fn cargo_build() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--locked", "--message-format=json", "--workspace", "--bin", name])
+        .args(["build", "--quiet", "--locked", "--message-format=json", "--workspace"])
         .current_dir(workspace::root())
         .stderr(Stdio::inherit());
     for (variable, _) in
@@ -64,10 +86,11 @@ pub fn build(name: &str) -> Result<PathBuf> {
     {
         command.env_remove(variable);
     }
-    if RELEASE.load(Ordering::Relaxed) || !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    let output = command.output().context("run `cargo build`")?;
+    command
+}
+
+fn built(mut command: Command, name: &str) -> Result<PathBuf> {
+    let output = command.args(["--bin", name]).output().context("run `cargo build`")?;
     ensure!(output.status.success(), "`cargo build --bin {name}` ended with {}", output.status);
     executable(&String::from_utf8_lossy(&output.stdout), name)
 }

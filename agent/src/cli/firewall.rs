@@ -59,8 +59,8 @@ impl Firewall {
 async fn load(firewall: &firewall::Firewall) -> Result<u8> {
     let loaded = firewall.load_confirmed().await?;
     output::say(&match loaded {
-        Some(rules) => format!("loaded the confirmed firewall rules, sha256 {}\n", rules.hash()),
-        None => "no firewall rules were confirmed yet: nothing is denied\n".to_owned(),
+        Some(rules) => format!("loaded the confirmed firewall rules, sha256 {}", rules.hash()),
+        None => "no firewall rules were confirmed yet: nothing is denied".to_owned(),
     })?;
     Ok(0)
 }
@@ -75,7 +75,7 @@ async fn show(firewall: &firewall::Firewall, json: bool) -> Result<u8> {
     match observed {
         FirewallObserved::Off => bail!("the firewall is off"),
         FirewallObserved::Unreadable { reason } => bail!("the firewall cannot be looked at: {reason}"),
-        FirewallObserved::Seen(seen) => output::say(&shown(&seen))?,
+        FirewallObserved::Seen(seen) => output::say(shown(&seen).trim_end())?,
     }
     Ok(0)
 }

@@ -57,7 +57,7 @@ pub(super) struct Preflight {
     #[arg(long)]
     no_probe: bool,
     /// State directory of the agent, for the kept result and for its running server.
-    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR)]
+    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR, env = "NATS_AGENT_STATE_DIR")]
     state_dir: PathBuf,
     /// As JSON.
     #[arg(long)]

@@ -14,15 +14,16 @@ use nats_agent::roles::{AgentSettings, Applier};
 use super::daemon::{self, Signals};
 use super::offering;
 
-/// Run the whole agent in one process of an ordinary user, for development: serve callers on one port and keep nats-server
-/// as its document says. On a host, `nats-agent front` and `nats-agent applier` are two processes.
+/// Run the whole agent in one process of an ordinary user, for development on loopback addresses.
+///
+/// Serves callers on one port and keeps nats-server as its document says. It manages no firewall. On a host,
+/// `nats-agent front` and `nats-agent applier` are two processes.
 ///
 /// An unclaimed host waits to be claimed: with `--enrollment`, or after `nats-agent enroll`. SIGTERM and SIGINT end
 /// the agent in order: a running apply comes to its end, then nats-server is stopped. SIGHUP has it look at everything at
 /// once, as it does each minute: certificates that are due are renewed, accounts brought up to date.
 ///
 /// Examples:
-///   nats-agent serve --state-dir /var/lib/nats-agent --listen 10.10.151.211:8442
 ///   nats-agent serve --state-dir /tmp/east-1 --listen 127.0.1.1:8442 --nats-server ./nats-server --enrollment east-1.txt
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

@@ -5,10 +5,10 @@
 
 mod script;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use async_trait::async_trait;
-use host_state::DownloadUrl;
+use host_state::{DownloadUrl, layout};
 use identity::HostName;
 use nats_config::Sha256Hex;
 use serde::Deserialize;
@@ -27,8 +27,9 @@ use crate::agents::same_operator;
 use crate::keys::Keys;
 use crate::session::SessionSlot;
 
-/// Where an agent listens when nothing is said: everywhere, because its address may not be known before it boots.
-const LISTEN: &str = "0.0.0.0:8442";
+/// Where an agent listens when nothing is said: everywhere, by IPv4 and IPv6, because its address may not be known before
+/// it boots.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), layout::AGENT_PORT);
 /// What is made once for each enrolment and kept.
 const TEXTS: [&str; 3] = ["enrollment", "user_data", "script"];
 
@@ -174,8 +175,8 @@ impl Resource for HostEnrollmentResource {
                 "Which enrolment of this host it is, as in its node. Raise both to enrol a machine that was set up anew: \
                  the texts are then new as well. Default 1.",
             ))
-            .attribute(Attribute::string("listen").default(LISTEN).description(format!(
-                "`ADDRESS:PORT` that the agent listens on. Default `{LISTEN}`."
+            .attribute(Attribute::string("listen").default(LISTEN.to_string()).description(format!(
+                "`ADDRESS:PORT` that the agent listens on. Default `{LISTEN}`, IPv4 and IPv6."
             )))
             .attribute(
                 Attribute::object(
@@ -283,7 +284,7 @@ impl Resource for HostEnrollmentResource {
             ("authority", trust_value(&authority.trust())),
             ("name", id.host.as_str().into()),
             ("generation", u64::from(id.generation).into()),
-            ("listen", listen.as_deref().unwrap_or(LISTEN).into()),
+            ("listen", listen.unwrap_or_else(|| LISTEN.to_string()).into()),
             ("package", package),
         ]))?;
         Ok(Imported { state, private: PrivateState::new(), diagnostics: Diagnostics::new() })

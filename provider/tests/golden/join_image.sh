@@ -6,7 +6,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 
 host='east-1'
-listen='0.0.0.0:8442'
+listen='[::]:8442'
 enrollment='nats-enrollment-v1.e30'
 
 fail() {

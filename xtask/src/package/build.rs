@@ -1,10 +1,8 @@
 //! The programs that go into packages: the ordinary development build, or static release builds.
 
 use std::path::Path;
-use std::process::Command;
 
 use acceptance_tests::rig::binaries;
-use acceptance_tests::workspace;
 use anyhow::{Context, Result, ensure};
 
 /// Both programs, whole.
@@ -30,26 +28,13 @@ pub(super) fn development_agent() -> Result<Vec<u8>> {
 }
 
 /// Release builds that need no library of the host: one provider for every Linux, Alpine too, and an agent for every
-/// glibc. The target is named, so that cargo keeps the flags away from build scripts and macros, which must load
-/// libraries.
+/// glibc.
 ///
 /// # Errors
-/// When it does not compile.
+/// When they do not compile, or one of them wants a loader after all.
 pub(super) fn release() -> Result<Programs> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--target", &target, "--workspace"])
-        .args(["--bin", "nats-agent", "--bin", "terraform-provider-nats"])
-        .env(flags, "-C target-feature=+crt-static")
-        .current_dir(workspace::root())
-        .status()
-        .context("run `cargo build`")?;
-    ensure!(status.success(), "`cargo build --release` ended with {status}");
-    let folder = workspace::target_dir().join(target).join("release");
     let program = |name: &str| {
-        let bytes = read(&folder.join(name))?;
+        let bytes = read(&binaries::build_static(name)?)?;
         ensure!(
             !wants_loader(&bytes)?,
             "`{name}` wants a loader: it would not run where glibc is older or absent"

@@ -36,6 +36,15 @@ impl Product {
     }
 }
 
+/// The machine that this runs on, as Debian and Terraform call it; rpm's word is Rust's.
+pub(super) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// One file of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {

@@ -3,10 +3,11 @@
 use std::io::{Cursor, Write};
 
 use anyhow::{Context, Result};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 
-use super::contents::Product;
+use super::contents::{Product, architecture};
 
 const PROVIDER: &str = "terraform-provider-nats";
 
@@ -21,12 +22,7 @@ pub(super) const MANIFEST: &str = r#"{
 
 /// Name of the zip, which holds one platform.
 pub(super) fn archive_name(product: &Product) -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    format!("{PROVIDER}_{}_linux_{architecture}.zip", product.version)
+    format!("{PROVIDER}_{}_linux_{}.zip", product.version, architecture())
 }
 
 /// Name of [`MANIFEST`].
@@ -57,9 +53,8 @@ pub(super) fn archive(product: &Product, program: &[u8]) -> Result<Vec<u8>> {
 
 /// The lines that `sha256sum --check` reads, for `files` of names and bytes.
 pub(super) fn sums(files: &[(&str, &[u8])]) -> String {
-    files.iter().map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes)))).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    files
+        .iter()
+        .map(|(name, bytes)| format!("{}  {name}\n", HEXLOWER.encode(&Sha256::digest(bytes))))
+        .collect()
 }

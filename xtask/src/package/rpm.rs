@@ -31,8 +31,6 @@ pub(super) fn build(product: &Product, contents: &Contents) -> Result<Vec<u8>> {
         .requires(Dependency::greater_eq("systemd", "247"))
         .requires(Dependency::any("dbus"))
         .requires(Dependency::any("nftables"))
-        // `kill` of nats-server.service.
-        .requires(Dependency::any("util-linux"))
         .post_install_script(contents.after_install.as_str())
         .pre_uninstall_script(contents.before_remove.as_str())
         .post_uninstall_script(contents.after_remove.as_str());

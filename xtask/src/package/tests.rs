@@ -63,6 +63,65 @@ fn no_script_and_no_unit_deletes_anything() {
     }
 }
 
+/// Runs a script of the package as dpkg would, on a host that is a folder and has no systemd of its own. Says what was
+/// asked of systemctl.
+fn asked_of_systemctl(host: &Path, script: &str, arguments: &[&str]) -> String {
+    let (programs, log) = (host.join("programs"), host.join("systemctl"));
+    for folder in ["programs", "run/systemd/system", "etc/nats-agent"] {
+        std::fs::create_dir_all(host.join(folder)).unwrap();
+    }
+    std::fs::write(host.join("etc/nats-agent/agent.env"), "").unwrap();
+    for name in ["systemctl", "systemd-sysusers", "systemd-tmpfiles"] {
+        let program = programs.join(name);
+        let text = format!("#!/bin/sh\necho \"$@\" >>'{}/{name}'\n", host.display());
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    std::fs::write(&log, "").unwrap();
+    let mut text = script.to_owned();
+    for folder in ["run", "etc"] {
+        text = text.replace(&format!("/{folder}/"), &format!("{}/{folder}/", host.display()));
+    }
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let status =
+        Command::new("sh").env("PATH", path).args(["-c", &text, "script"]).args(arguments).status().unwrap();
+    assert!(status.success(), "{status}");
+    std::fs::read_to_string(log).unwrap()
+}
+
+#[test]
+fn only_an_install_enables_the_agent() {
+    let (agent, folder) = (agent(), tempfile::tempdir().unwrap());
+    let before = |arguments: &[&str]| asked_of_systemctl(folder.path(), &agent.before_install, arguments);
+    let after = |arguments: &[&str]| asked_of_systemctl(folder.path(), &agent.after_install, arguments);
+    let enables = |asked: &str| asked.contains("enable ") && asked.contains("\nstart ");
+
+    before(&["install"]);
+    let asked = after(&["configure", ""]);
+    assert!(enables(&asked), "{asked}");
+    // `dpkg-reconfigure`, in the same boot.
+    let asked = after(&["configure", "1.2.3"]);
+    assert_eq!(asked, "daemon-reload\ntry-restart nats-agent-applier.service nats-agent.service\n");
+    before(&["upgrade", "1.2.3"]);
+    let asked = after(&["configure", "1.2.3"]);
+    assert!(!enables(&asked), "{asked}");
+    // Removed and installed again: for the postinst that looks like an upgrade.
+    before(&["install", "1.2.3"]);
+    let asked = after(&["configure", "1.2.3"]);
+    assert!(enables(&asked), "{asked}");
+}
+
+#[test]
+fn only_a_removal_takes_the_firewall_away_and_after_all_is_stopped() {
+    let script = agent().before_remove;
+    let (stop, table, leave) = (
+        script.find("systemctl stop nats-server.service").unwrap(),
+        script.find("nft delete table inet nats_agent").unwrap(),
+        script.find("*) exit 0 ;;").unwrap(),
+    );
+    assert!(leave < stop && stop < table, "{script}");
+}
+
 /// Members of an `ar` by name. Source: deb(5).
 fn members(mut bytes: &[u8]) -> BTreeMap<String, &[u8]> {
     let mut members = BTreeMap::new();
@@ -123,13 +182,15 @@ fn the_deb_reads_back() {
     assert_eq!((paths[0].1, paths[0].2.as_slice()), (0o755, PROGRAM));
 }
 
-/// What Debian's own program makes of it, where there is one.
+/// What Debian's own program makes of it.
 #[test]
 fn dpkg_reads_the_deb() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(deb::file_name(&product()));
     std::fs::write(&path, deb::build(&product(), &agent()).unwrap()).unwrap();
-    let Ok(output) = Command::new("dpkg-deb").arg("--contents").arg(&path).output() else { return };
+    let output = Command::new("dpkg-deb").arg("--contents").arg(&path).output();
+    let output =
+        output.expect("this test needs `dpkg-deb`: `apt install dpkg`, or the `dpkg` package of your system");
     let listing = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let files = listing.lines().filter(|line| line.starts_with('-')).count();

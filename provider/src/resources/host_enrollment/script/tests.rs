@@ -4,6 +4,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
+use super::super::LISTEN;
 use super::*;
 
 fn run(script: &str, arguments: &[&str]) -> (bool, String) {
@@ -17,8 +18,7 @@ fn package(url: &str) -> Package {
 
 fn joining(package: Option<&Package>) -> String {
     let host = "east-1".parse().unwrap();
-    let listen = "0.0.0.0:8442".parse().unwrap();
-    script(&Joining { host: &host, enrollment: "nats-enrollment-v1.e30", listen, package })
+    script(&Joining { host: &host, enrollment: "nats-enrollment-v1.e30", listen: LISTEN, package })
 }
 
 fn golden(name: &str, found: &str) {
@@ -36,6 +36,12 @@ fn the_text_is_what_it_always_was() {
     golden("join_deb.sh", &joining(Some(&deb)));
     golden("join_image.sh", &joining(None));
     golden("join_image.user_data.yaml", &user_data(&joining(None)));
+}
+
+#[test]
+fn a_host_without_user_data_listens_where_one_with_it_does() {
+    let settings = include_str!("../../../../../agent/packaging/agent.env");
+    assert!(settings.lines().any(|line| line == format!("NATS_AGENT_LISTEN={LISTEN}")), "{settings}");
 }
 
 #[test]
