@@ -10,6 +10,7 @@ use tfplug::{
 };
 
 use crate::claims::ClaimsWriter;
+use crate::data_sources::preflight::Preflight;
 use crate::data_sources::supercluster::Supercluster;
 use crate::ephemeral::account_key::AccountKeyResource;
 use crate::ephemeral::host_enrollment::HostEnrollment;
@@ -142,7 +143,10 @@ impl Provider for NatsProvider {
     }
 
     fn data_sources(&self) -> Vec<Arc<dyn DataSource>> {
-        vec![Arc::new(Supercluster::new(self.sessions.clone()))]
+        vec![
+            Arc::new(Preflight::new(self.sessions.clone())),
+            Arc::new(Supercluster::new(self.sessions.clone())),
+        ]
     }
 
     fn ephemeral_resources(&self) -> Vec<Arc<dyn EphemeralResource>> {
