@@ -9,7 +9,7 @@ use crate::proof::Row;
 use crate::rig::hosts::{Host, Hosts};
 
 /// Plans of the system that nobody touched.
-const REFRESHES: usize = 20;
+const REFRESHES: usize = 200;
 
 /// One change by hand.
 struct Case {
@@ -82,6 +82,12 @@ const CASES: &[Case] = &[
         what: "firewall rule removed",
         words: &["firewall `chain confirmed` is missing, should be `", " drop"],
         hand: "set -- $(nft -a list table inet nats_agent | awk '/^\\tchain/ { chain = $2 } / drop / { print chain, $NF; exit }'); nft delete rule inet nats_agent $1 handle $2",
+        undo: "",
+    },
+    Case {
+        what: "firewall rule edited",
+        words: &["firewall `chain confirmed` is `", "should be `"],
+        hand: "set -- $(nft -a list table inet nats_agent | awk '/^\\tchain/ { chain = $2 } / drop / { print chain, $NF; exit }'); nft replace rule inet nats_agent $1 handle $2 tcp dport 4223 drop",
         undo: "",
     },
     Case {
