@@ -4,7 +4,9 @@
 //! nothing; each [`Row`] is a figure, with what is promised of it where something is. It starts from what it asks the
 //! [`Stage`] for, and leaves all hosts running with the package installed.
 
+mod audit;
 mod boot;
+mod download;
 mod drift;
 mod revoked;
 mod stage;
@@ -51,6 +53,16 @@ pub const CHECKS: &[Check] = &[
         name: "drift",
         promise: "everything managed that a hand changes is named by the next plan; an untouched system says nothing",
         run: drift::check,
+    },
+    Check {
+        name: "audit",
+        promise: "an audit log that is flipped, cut, reordered or robbed of a record is told by `verify` and by the next plan",
+        run: audit::check,
+    },
+    Check {
+        name: "download",
+        promise: "nats-server is installed by URL and SHA-256, and with a wrong sum it is not",
+        run: download::check,
     },
     Check {
         name: "revoked",

@@ -1,6 +1,8 @@
 //! What scenarios share: a supercluster on loopback addresses under the real terraform, real traffic, and the search for
 //! secrets that must not be found.
 
+pub mod audit;
+pub mod release;
 pub mod secrets;
 #[cfg(feature = "soak")]
 pub mod steady;

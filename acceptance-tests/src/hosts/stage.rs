@@ -9,7 +9,7 @@ use super::system::System;
 use crate::rig::hosts::Hosts;
 
 /// How long the agent's units may take until they run.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The units of a host's agent that run all the time.
 pub(super) const AGENT_UNITS: [&str; 2] = ["nats-agent-applier.service", "nats-agent.service"];
 

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use super::Stage;
-use super::stage::AGENT_UNITS;
+use super::stage::{AGENT_TIMEOUT, AGENT_UNITS};
 use super::system::System;
 use crate::proof::Row;
 use crate::rig::hosts::{Host, Hosts};
@@ -21,8 +21,6 @@ const OTHER: &str = "west-2";
 const SERVER: &str = "nats-server.service";
 /// How long a server that may not start is watched, while the agent looks at its host anew.
 const WATCHED: Duration = Duration::from_secs(5);
-/// How long the agent's units may take after a restart.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One thing that is wrong with a disk.
 struct Case {

@@ -7,6 +7,7 @@ use std::process::Command;
 use acceptance_tests::rig::binaries;
 use acceptance_tests::rig::terraform::Outcome;
 use acceptance_tests::rig::wait::wait_until;
+use acceptance_tests::scenario::audit::{HANDS, Hand, warned};
 use acceptance_tests::scenario::system::{DEADLINE, System};
 use host_state::layout;
 
@@ -25,61 +26,20 @@ fn asked(system: &System, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
-/// What a plan warns about logs; it changes nothing.
-fn warned(system: &System) -> Vec<String> {
-    let run = system.plan();
-    assert_eq!(run.outcome(), Outcome::Unchanged, "{run}");
-    let lines = run.diagnostics.iter().flat_map(|diagnostic| diagnostic.detail.lines());
-    let mut lines: Vec<String> = lines.filter(|line| line.contains(": audit ")).map(str::to_owned).collect();
-    lines.dedup();
-    lines
-}
-
-/// One way to touch a log, line by line.
-struct Case {
-    what: &'static str,
-    touch: fn(&mut Vec<String>),
-    /// Words of what `verify` says.
-    verify: &'static str,
-}
-
 #[test]
 fn a_touched_log_is_told_by_verify_and_by_the_next_plan() {
     let mut system = System::running(&[("east", 2)]);
     system.plan_is_empty();
-    assert_eq!(warned(&system), Vec::<String>::new());
+    assert_eq!(warned(&system.plan()), Vec::<String>::new());
     let (code, sound) = asked(&system, &["verify"]);
     assert_eq!(code, 0, "{sound}");
-    let cases = [
-        Case {
-            what: "flipped",
-            touch: |lines| lines[5] = lines[5].replacen("\"at_ms\":1", "\"at_ms\":2", 1),
-            verify: "line 6: record 6 was changed",
-        },
-        Case {
-            what: "dropped",
-            touch: |lines| _ = lines.remove(5),
-            verify: "line 6: it is record 7, and record 6 comes here",
-        },
-        Case {
-            what: "reordered",
-            touch: |lines| lines.swap(5, 8),
-            verify: "line 6: it is record 9, and record 6 comes here",
-        },
-        Case {
-            what: "doubled",
-            touch: |lines| lines.insert(5, lines[5].clone()),
-            verify: "line 7: it is record 6, and record 7 comes here",
-        },
-    ];
-    for Case { what, touch, verify } in &cases {
+    for case in HANDS {
+        let Hand { what, verify, .. } = case;
         let whole = fs::read_to_string(log(&system)).unwrap();
-        let mut lines: Vec<String> = whole.split_inclusive('\n').map(str::to_owned).collect();
-        touch(&mut lines);
-        fs::write(log(&system), lines.concat()).unwrap();
+        fs::write(log(&system), case.touched(&whole)).unwrap();
         let (code, said) = asked(&system, &["verify"]);
         assert!(code == 2 && said.contains(verify), "{what}: {code}: {said}");
-        let told = warned(&system);
+        let told = warned(&system.plan());
         assert!(
             !told.is_empty() && told.iter().all(|line| line.starts_with(&format!("{HOST}: audit "))),
             "{what}: {told:#?}"
@@ -87,7 +47,7 @@ fn a_touched_log_is_told_by_verify_and_by_the_next_plan() {
         assert!(told[0].contains(verify), "{what}: {told:#?}");
         println!("{what:10} {}", told[0]);
         fs::write(log(&system), whole).unwrap();
-        assert_eq!(warned(&system), Vec::<String>::new(), "{what}: it was put back");
+        assert_eq!(warned(&system.plan()), Vec::<String>::new(), "{what}: it was put back");
     }
     cut(&mut system);
 }
@@ -116,13 +76,13 @@ fn cut(system: &mut System) {
     host.await_listening(DEADLINE).unwrap();
     let is_up = || Ok(system.plan().outcome() == Outcome::Unchanged);
     wait_until("its server runs again", DEADLINE, is_up).unwrap();
-    let told = warned(system);
+    let told = warned(&system.plan());
     assert!(
         told.len() == 1 && told[0].starts_with(&format!("{HOST}: audit log is not the one")),
         "{told:#?}"
     );
     println!("cut        {}", told[0]);
-    assert_eq!(warned(system), told, "the next plan says it too");
+    assert_eq!(warned(&system.plan()), told, "the next plan says it too");
     system.apply();
-    assert_eq!(warned(system).len(), 1, "an apply does not make it good");
+    assert_eq!(warned(&system.plan()).len(), 1, "an apply does not make it good");
 }

@@ -2,48 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
 
 use acceptance_tests::rig::terraform::Outcome;
+use acceptance_tests::scenario::release;
 use acceptance_tests::scenario::system::{System, tells};
 use acceptance_tests::tools;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-
-/// Serves these files until the test ends; returns where.
-fn serve(files: BTreeMap<&'static str, Vec<u8>>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let files = Arc::new(files);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut stream, files) = (stream.unwrap(), Arc::clone(&files));
-            std::thread::spawn(move || {
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-                let request = lines.next().unwrap_or_default();
-                let _headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-                let none = Vec::new();
-                let file = files.get(request.split(' ').nth(1).unwrap_or_default());
-                let status = if file.is_some() { "200 OK" } else { "404 Not Found" };
-                let body = file.unwrap_or(&none);
-                let head = format!(
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _told = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-            });
-        }
-    });
-    format!("http://{address}")
-}
-
-fn sum(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
-}
 
 /// What each server runs from, below its host's state directory.
 fn binaries(system: &System) -> Vec<PathBuf> {
@@ -62,16 +28,11 @@ fn pids(system: &System) -> Vec<Option<u32>> {
 fn nats_server_is_installed_by_url_and_sha_256_and_nothing_else_is() {
     let mut system = System::lay_out(&[("east", 2)]);
     let folder = system.supercluster.fleet.folder().to_owned();
-    let release = "nats-server-v2.15.1-linux-amd64";
-    fs::create_dir(folder.join(release)).unwrap();
-    fs::copy(tools::nats_server().unwrap(), folder.join(release).join("nats-server")).unwrap();
-    let mut tar = Command::new("tar");
-    let packed = tar.current_dir(&folder).args(["-czf", "release.tar.gz", release]).status().unwrap();
-    assert!(packed.success());
+    let archive = release::packed(&folder, &tools::nats_server().unwrap()).unwrap();
     let binary = fs::read(tools::nats_server().unwrap()).unwrap();
-    let archive = fs::read(folder.join("release.tar.gz")).unwrap();
-    let (binary_sum, archive_sum) = (sum(&binary), sum(&archive));
-    let base = serve(BTreeMap::from([("/nats-server", binary), ("/release.tar.gz", archive)]));
+    let (binary_sum, archive_sum) = (release::sum(&binary), release::sum(&archive));
+    let files = BTreeMap::from([("/nats-server", binary), ("/release.tar.gz", archive)]);
+    let base = release::serve(Ipv4Addr::LOCALHOST, files).unwrap();
     let server =
         |path: &str, sum: &str| json!({ "version": "2.15.1", "url": format!("{base}{path}"), "sha256": sum });
     system.supercluster.fleet.start().unwrap();
@@ -125,6 +86,6 @@ fn nats_server_is_installed_by_url_and_sha_256_and_nothing_else_is() {
     println!("changed by hand: {drift:?}");
     assert!(drift.iter().any(|line| line.starts_with("east-2: binary")), "{drift:?} {changes:?}");
     system.apply();
-    assert_eq!(sum(&fs::read(&installed).unwrap()), binary_sum);
+    assert_eq!(release::sum(&fs::read(&installed).unwrap()), binary_sum);
     assert_eq!(system.plan().outcome(), Outcome::Unchanged);
 }

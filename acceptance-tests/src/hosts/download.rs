@@ -1,0 +1,74 @@
+//! nats-server by URL and SHA-256: a wrong sum is refused, and the right one is what all servers of a cluster run.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::Stage;
+use crate::proof::Row;
+use crate::rig::hosts::Host;
+use crate::rig::hosts::network::OPERATOR;
+use crate::rig::hosts::tree::NATS_SERVER;
+use crate::scenario::release;
+
+/// The cluster whose servers are installed anew.
+const SITE: &str = "north";
+/// Where a host keeps downloads and the servers that it installed.
+const DOWNLOADS: &str = "/var/cache/nats-agent";
+const BINARIES: &str = "/var/lib/nats-agent/binaries";
+
+pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
+    let (hosts, system) = stage.supercluster()?;
+    let own: Vec<&Host> = hosts.all().iter().filter(|host| host.site() == SITE).collect();
+    let folder = tempfile::tempdir().context("make a folder for the release")?;
+    let binary = own[0].root().join(NATS_SERVER.trim_start_matches('/'));
+    let archive = release::packed(folder.path(), &binary)?;
+    let right = release::sum(&archive);
+    let wrong = release::sum(&fs::read(&binary).context("read nats-server")?);
+    let base = release::serve(OPERATOR.0, BTreeMap::from([("/release.tar.gz", archive)]))?;
+    let server =
+        |sum: &str| json!({ "version": "2.15.1", "url": format!("{base}/release.tar.gz"), "sha256": sum });
+
+    let before = own.iter().map(|host| host.main_pid("nats-server.service")).collect::<Result<Vec<_>>>()?;
+    system.resource("nats_cluster", SITE)["server"] = server(&wrong);
+    let refused = system.try_apply(hosts)?;
+    let said = refused.error_text();
+    let is_told =
+        refused.code != 0 && [right.as_str(), wrong.as_str(), SITE].iter().all(|word| said.contains(word));
+    let after = own.iter().map(|host| host.main_pid("nats-server.service")).collect::<Result<Vec<_>>>()?;
+    let mut left = 0;
+    for host in &own {
+        left += host.run(&["find", DOWNLOADS, "-mindepth", "1"])?.lines().count();
+    }
+
+    system.resource("nats_cluster", SITE)["server"] = server(&right);
+    system.apply(hosts)?;
+    let at = format!("{BINARIES}/2.15.1-{right}/nats-server");
+    let mut run = Vec::new();
+    for host in &own {
+        let pid = host.main_pid("nats-server.service")?.context("the server runs")?;
+        run.push(host.run(&["readlink", &format!("/proc/{pid}/exe")])?.trim().to_owned());
+    }
+    let second = system.plan()?.unchanged()?.changes.len();
+
+    system.resource("nats_cluster", SITE)["server"] = json!({ "path": NATS_SERVER });
+    system.apply(hosts)?;
+    let mut rows = vec![
+        Row::exactly("wrong checksum: the apply fails and names both sums", is_told, true),
+        Row::exactly("wrong checksum: servers run on as the same processes", after == before, true),
+        Row::exactly("wrong checksum: files left of the download", left, 0),
+        Row::exactly(
+            "servers of the cluster that run what was downloaded",
+            run.iter().filter(|path| **path == at).count(),
+            own.len(),
+        ),
+        Row::exactly("changes of the second plan", second, 0),
+    ];
+    rows.extend(run.iter().filter(|path| **path != at).map(|path| Row::told("one runs", path)));
+    if !is_told {
+        rows.push(Row::told("the apply said", said));
+    }
+    Ok(rows)
+}
