@@ -8,16 +8,24 @@ mod audit;
 mod boot;
 mod download;
 mod drift;
+mod join;
+mod kill;
+mod lost;
+mod middle;
+mod power;
 mod revoked;
 mod stage;
 mod store;
+pub mod struck;
 mod supercluster;
 mod system;
+mod trace;
 mod units;
+mod upgrade;
 
 use anyhow::Result;
 
-pub use stage::{Programs, Stage};
+pub use stage::{Extent, Programs, Stage};
 
 use crate::proof::Row;
 
@@ -43,6 +51,11 @@ pub const CHECKS: &[Check] = &[
         name: "units",
         promise: "units are as closed as promised, and systemd ignores nothing of them",
         run: units::check,
+    },
+    Check {
+        name: "join",
+        promise: "nobody but its owner joins a host, before and after it is joined; the owner joins it all the same",
+        run: join::check,
     },
     Check {
         name: "supercluster",
@@ -73,5 +86,30 @@ pub const CHECKS: &[Check] = &[
         name: "store",
         promise: "no server starts on a disk that is away, another's, broken or full; plan and host say why; no file is touched",
         run: store::check,
+    },
+    Check {
+        name: "power",
+        promise: "a host, a site, all hosts, and a host without power come back by themselves with every message",
+        run: power::check,
+    },
+    Check {
+        name: "upgrade",
+        promise: "servers keep their process when the agent is upgraded or killed; a removal of the package keeps all data",
+        run: upgrade::check,
+    },
+    Check {
+        name: "kill",
+        promise: "whatever step of a change is the last before a SIGKILL or a power cut, applies converge; no rendition is a mixture",
+        run: kill::check,
+    },
+    Check {
+        name: "lost",
+        promise: "the disk of a lost host, with all its keys, opens nothing on the others once its owner has given it up",
+        run: lost::check,
+    },
+    Check {
+        name: "trace",
+        promise: "over the whole run no agent removes, renames or cuts a file under a store but its own marks",
+        run: trace::check,
     },
 ];

@@ -4,7 +4,7 @@
 pub mod audit;
 pub mod release;
 pub mod secrets;
-#[cfg(feature = "soak")]
+#[cfg(any(feature = "hosts", feature = "soak"))]
 pub mod steady;
 pub mod supercluster;
 #[cfg(any(feature = "bench", feature = "soak"))]

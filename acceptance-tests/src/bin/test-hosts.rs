@@ -3,14 +3,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use acceptance_tests::hosts::{CHECKS, Programs, Stage};
+use acceptance_tests::hosts::{CHECKS, Extent, Programs, Stage};
 use acceptance_tests::rig::binaries;
 use acceptance_tests::rig::hosts::{isolation, tree};
 use acceptance_tests::tools;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+
+/// The check that needs an applier of its own.
+const KILL: &str = "kill";
+/// The check that needs the hosts to be traced from their first boot on.
+const TRACE: &str = "trace";
 
 /// Check promises on nine real systemd hosts.
 #[derive(Debug, Parser)]
@@ -21,6 +26,12 @@ struct Arguments {
     /// Say what there is to check, and do nothing.
     #[arg(long)]
     list: bool,
+    /// Where everything random starts; of the clock when absent. Printed where it is used.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// So many rounds in checks that go in rounds.
+    #[arg(long)]
+    rounds: Option<u64>,
     /// Leave the hosts running at the end, until Enter is pressed. Says how to look into them.
     #[arg(long)]
     keep: bool,
@@ -33,6 +44,9 @@ struct Arguments {
     /// The provider that terraform is given.
     #[arg(long, hide = true)]
     provider: Option<PathBuf>,
+    /// The applier whose steps the check `kill` strikes.
+    #[arg(long, hide = true)]
+    struck_applier: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -67,22 +81,26 @@ fn start() -> Result<()> {
         println!("==> Preparing the Debian that hosts stand on");
         words.extend(["--tree".to_owned(), tree::prepare(&tools::nats_server()?)?.display().to_string()]);
         words.extend(["--provider".to_owned(), binaries::provider()?.display().to_string()]);
+        if is_wanted(&arguments, KILL) {
+            let applier = binaries::build("struck-applier")?;
+            words.extend(["--struck-applier".to_owned(), applier.display().to_string()]);
+        }
         return isolation::enter(&words);
     };
     isolation::enter(&words)?;
-    run(&arguments, Programs { tree, package, provider })
+    let struck_applier = arguments.struck_applier.clone();
+    run(&arguments, Programs { tree, package, provider, struck_applier })
 }
 
 fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
-    let checks = &arguments.checks;
-    let mut stage = Stage::new(programs)?;
+    let seed = arguments.seed.unwrap_or_else(seed_of_clock);
+    let extent = Extent { rounds: arguments.rounds, seed, is_traced: is_wanted(arguments, TRACE) };
+    let mut stage = Stage::new(programs, extent)?;
     let mut broken = Vec::new();
     // After a check that could not be made nobody knows what the next one would stand on.
     let mut ended: Option<&str> = None;
     let whole = Instant::now();
-    for check in
-        CHECKS.iter().filter(|check| checks.is_empty() || checks.iter().any(|name| name == check.name))
-    {
+    for check in CHECKS.iter().filter(|check| is_wanted(arguments, check.name)) {
         println!("==> {}: {}", check.name, check.promise);
         if let Some(ended) = ended {
             println!("    not made, since `{ended}` ended with an error");
@@ -114,6 +132,14 @@ fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
     }
     ensure!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
     Ok(())
+}
+
+fn is_wanted(arguments: &Arguments, check: &str) -> bool {
+    arguments.checks.is_empty() || arguments.checks.iter().any(|name| name == check)
+}
+
+fn seed_of_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs())
 }
 
 fn wait_for_enter(stage: &mut Stage) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::system::System;
-use crate::rig::hosts::Hosts;
+use crate::rig::hosts::{Host, Hosts};
 
 /// How long the agent's units may take until they run.
 pub(super) const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,12 +22,26 @@ pub struct Programs {
     pub package: PathBuf,
     /// `terraform-provider-nats`.
     pub provider: PathBuf,
+    /// `struck-applier`; absent where the check `kill` is not wanted.
+    pub struck_applier: Option<PathBuf>,
+}
+
+/// How much of a check that goes in rounds is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// So many rounds; as the check thinks when absent.
+    pub rounds: Option<u64>,
+    /// Everything random derives from it.
+    pub seed: u64,
+    /// Whether all that hosts do to their files is traced, which the check `trace` reads.
+    pub is_traced: bool,
 }
 
 /// The hosts, and how far they are.
 #[derive(Debug)]
 pub struct Stage {
     programs: Programs,
+    extent: Extent,
     hosts: Hosts,
     /// Absent until a check asks for it; from then on the only one, since its root key is the one that claims the hosts.
     system: Option<System>,
@@ -40,15 +54,29 @@ impl Stage {
     ///
     /// # Errors
     /// As [`Hosts::lay_out`].
-    pub fn new(programs: Programs) -> Result<Self> {
+    pub fn new(programs: Programs, extent: Extent) -> Result<Self> {
         let packages = programs.package.parent().context("the package lies in a folder")?;
-        let hosts = Hosts::lay_out(&programs.tree, packages)?;
-        Ok(Self { programs, hosts, system: None, is_applied: false })
+        let hosts = Hosts::lay_out(&programs.tree, packages, extent.is_traced)?;
+        Ok(Self { programs, extent, hosts, system: None, is_applied: false })
     }
 
     /// The programs.
     pub fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    /// How many rounds, and from which seed.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// File name of the package, as hosts find it.
+    ///
+    /// # Errors
+    /// When its path names no file.
+    pub fn package_name(&self) -> Result<String> {
+        let name = self.programs.package.file_name().context("the package has a name")?;
+        Ok(name.to_string_lossy().into_owned())
     }
 
     /// The hosts as they are.
@@ -71,12 +99,13 @@ impl Stage {
     /// When one does not boot, dpkg fails, or a unit does not become active.
     pub fn installed(&mut self) -> Result<&mut Hosts> {
         self.hosts.boot()?;
-        let package = self.programs.package.file_name().context("the package has a name")?.to_string_lossy();
-        for host in self.hosts.all() {
-            if !host.output(&["test", "-e", "/usr/bin/nats-agent"])?.status.success() {
-                host.install(&package)?;
-            }
-        }
+        let package = self.package_name()?;
+        std::thread::scope(|scope| {
+            let hosts = self.hosts.all().iter();
+            let installing: Vec<_> = hosts.map(|host| scope.spawn(|| install(host, &package))).collect();
+            let mut ends = installing.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ends.try_for_each(|end| end.unwrap_or_else(|_| Err(anyhow!("installing panicked"))))
+        })?;
         for host in self.hosts.all() {
             for unit in AGENT_UNITS {
                 host.wait_active(unit, AGENT_TIMEOUT)?;
@@ -90,15 +119,30 @@ impl Stage {
     /// # Errors
     /// As [`Stage::installed`], and when the apply fails.
     pub fn supercluster(&mut self) -> Result<(&mut Hosts, &mut System)> {
+        let is_applied = self.is_applied;
+        let (hosts, system) = self.declare()?;
+        if !is_applied {
+            system.apply(hosts).with_context(|| failures(hosts))?;
+        }
+        self.is_applied = true;
+        self.declare()
+    }
+
+    /// As [`Stage::installed`], with what [`Stage::supercluster`] will apply: the hosts belong to nobody.
+    ///
+    /// # Errors
+    /// As [`Stage::installed`], and when it was applied before.
+    pub fn declared(&mut self) -> Result<(&mut Hosts, &mut System)> {
+        ensure!(!self.is_applied, "the hosts belong to their owner already");
+        self.declare()
+    }
+
+    fn declare(&mut self) -> Result<(&mut Hosts, &mut System)> {
         self.installed()?;
         let system = match &mut self.system {
             Some(system) => system,
             none => none.insert(System::declare(&self.hosts, &self.programs.provider)?),
         };
-        if !self.is_applied {
-            system.apply(&self.hosts).with_context(|| failures(&self.hosts))?;
-            self.is_applied = true;
-        }
         Ok((&mut self.hosts, system))
     }
 }
@@ -115,4 +159,11 @@ fn failures(hosts: &Hosts) -> String {
         }
     }
     text
+}
+
+fn install(host: &Host, package: &str) -> Result<()> {
+    if !host.output(&["test", "-e", "/usr/bin/nats-agent"])?.status.success() {
+        host.install(package)?;
+    }
+    Ok(())
 }

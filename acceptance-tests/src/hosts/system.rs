@@ -17,12 +17,15 @@ use crate::rig::hosts::network::{Network, OPERATOR};
 use crate::rig::hosts::tree::NATS_SERVER;
 use crate::rig::hosts::{Host, Hosts, SITES};
 use crate::rig::loopback::{AGENT_PORT, Folder};
-use crate::rig::terraform::{Installation, Run, Workspace};
+use crate::rig::terraform::{Installation, Run, Running, Workspace};
+use crate::rig::wait::wait_until;
 use crate::scenario::supercluster::{AUTHORITY, random_root_key};
-use crate::scenario::{EDITED, traffic};
+use crate::scenario::{EDITED, steady, traffic};
 
 /// How long one run of terraform may take.
 const TERRAFORM_TIMEOUT: Duration = Duration::from_secs(900);
+/// How long servers may take until they all run again and nothing is left to plan.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Where every host keeps its messages: on its own disk.
 pub(super) const STORE: &str = "/data/jetstream";
 /// File of the plan that [`System::told`] reads.
@@ -83,8 +86,22 @@ impl System {
     /// # Errors
     /// When terraform cannot be run or a host's user data fails.
     pub fn try_apply(&self, hosts: &Hosts) -> Result<Run> {
+        self.carry_out(hosts, &["apply", "-json", "-input=false", "-auto-approve"])
+    }
+
+    /// Makes the enrolments and has the hosts run their user data; claims none.
+    ///
+    /// # Errors
+    /// With what a user reads when it fails.
+    pub fn enroll(&self, hosts: &Hosts) -> Result<()> {
+        let words = ["apply", "-json", "-input=false", "-auto-approve", "-target=terraform_data.machine"];
+        self.carry_out(hosts, &words)?.succeeded()?;
+        self.bring_in(hosts)
+    }
+
+    fn carry_out(&self, hosts: &Hosts, words: &[&str]) -> Result<Run> {
         self.write()?;
-        let mut running = self.terraform.start(&["apply", "-json", "-input=false", "-auto-approve"])?;
+        let mut running = self.terraform.start(words)?;
         let deadline = Instant::now() + TERRAFORM_TIMEOUT;
         while running.is_running()? && Instant::now() < deadline {
             self.bring_in(hosts)?;
@@ -180,6 +197,27 @@ impl System {
             run(command.arg(&file).env("NATS_ROOT_KEY", &self.root_key))?;
         }
         Ok(file)
+    }
+
+    /// Starts an apply of the configuration and waits for nothing. No host is brought in by it.
+    ///
+    /// # Errors
+    /// When terraform cannot be started.
+    pub fn start_apply(&self) -> Result<Running> {
+        self.write()?;
+        self.terraform.start(&["apply", "-json", "-input=false", "-auto-approve"])
+    }
+
+    /// Every text in a stream and how often it is there, read through the server of `host`.
+    ///
+    /// # Errors
+    /// When they cannot all be read.
+    pub fn stored(&self, host: &Host, stream: &str) -> Result<BTreeMap<String, u64>> {
+        let credentials = self.credentials(host)?;
+        traffic::talk(async {
+            let client = traffic::connect_to(host.address(), &ca(host), &credentials).await?;
+            steady::stored(&client, stream).await
+        })
     }
 
     fn write(&self) -> Result<()> {
@@ -319,6 +357,20 @@ fn node(host: &Host) -> Value {
 
 fn agent_address(host: &Host) -> String {
     format!("{}:{AGENT_PORT}", host.address())
+}
+
+/// Waits until every server runs, every host answers a plan, and that has nothing to do and nothing to tell.
+///
+/// # Errors
+/// When that takes too long; the text says what was missing last.
+pub(super) fn wait_settled(system: &System, hosts: &Hosts) -> Result<()> {
+    wait_until("servers that run and a plan that is empty", SETTLE_TIMEOUT, || {
+        ensure_serving(hosts)?;
+        let told = system.told()?;
+        let left = told.without_notes();
+        ensure!(told.is_empty && left.is_empty(), "the plan has something to do or tells: {left:?}");
+        Ok(true)
+    })
 }
 
 /// How many hosts' nats-servers run as their own user, which are all.

@@ -13,6 +13,7 @@ pub mod execute;
 pub mod host;
 pub mod isolation;
 pub mod network;
+pub mod trace;
 pub mod tree;
 
 use std::fs::{self, File};
@@ -45,11 +46,12 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Lays out all hosts over `tree`; starts none. Each will see `packages` at [`PACKAGES`], read-only.
+    /// Lays out all hosts over `tree`; starts none. Each will see `packages` at [`PACKAGES`], read-only. Where `is_traced`, what
+    /// their processes remove is written down from their first boot on: see [`trace`].
     ///
     /// # Errors
     /// When this process has not entered [`isolation`], or a network, disk or mount cannot be made.
-    pub fn lay_out(tree: &Path, packages: &Path) -> Result<Self> {
+    pub fn lay_out(tree: &Path, packages: &Path, is_traced: bool) -> Result<Self> {
         isolation::ensure_inside()?;
         cgroups::sweep();
         let folder = Folder::new()?;
@@ -58,7 +60,8 @@ impl Hosts {
         for (site, name) in (1..).zip(SITES) {
             for number in 1..=HOSTS_PER_SITE {
                 let place = network::Place { site, number };
-                hosts.push(Host::lay_out(format!("{name}-{number}"), place, tree, packages, &folder.path)?);
+                let name = format!("{name}-{number}");
+                hosts.push(Host::lay_out(name, place, tree, packages, is_traced, &folder.path)?);
             }
         }
         Ok(Self { hosts, lan, _folder: folder })

@@ -12,6 +12,7 @@ use super::cgroups;
 use super::disk::Disk;
 use super::execute::{output_with, run, run_with};
 use super::network::{Lan, Network, Place};
+use super::trace;
 use crate::rig::process::Process;
 use crate::rig::wait::{wait_for, wait_until};
 
@@ -19,6 +20,11 @@ use crate::rig::wait::{wait_for, wait_until};
 const OFF_TIMEOUT: Duration = Duration::from_secs(200);
 /// How long a killed host may take to be gone.
 const GONE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Set where the hosts' own disks are to lie in memory, of which they take some gigabytes: a machine whose disk has other
+/// work is not fit for production, and agents say so.
+const IN_MEMORY: &str = "NATS_HOSTS_DISKS_IN_MEMORY";
+/// What a host is started by.
+const NSPAWN: &str = "systemd-nspawn";
 /// What a shell of root has; the environment of this process stays outside.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -30,6 +36,7 @@ pub struct Host {
     folder: PathBuf,
     packages: PathBuf,
     disk: Disk,
+    is_traced: bool,
     running: Option<Running>,
 }
 
@@ -59,6 +66,7 @@ impl Host {
         place: Place,
         tree: &Path,
         packages: &Path,
+        is_traced: bool,
         folder: &Path,
     ) -> Result<Self> {
         let folder = folder.join(&name);
@@ -72,8 +80,13 @@ impl Host {
             .args(["-t", "overlay", "overlay", "-o", &layers])
             .arg(folder.join("root")))?;
         fs::write(folder.join("root/etc/hostname"), format!("{name}\n")).context("name the host")?;
-        let disk = Disk::new(&folder.join("data.ext4"))?;
-        Ok(Self { name, place, folder, packages: packages.to_owned(), disk, running: None })
+        let disks = folder.join("disk");
+        fs::create_dir(&disks).with_context(|| format!("make `{}`", disks.display()))?;
+        if std::env::var_os(IN_MEMORY).is_some() {
+            run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&disks))?;
+        }
+        let disk = Disk::new(&disks.join("data.ext4"))?;
+        Ok(Self { name, place, folder, packages: packages.to_owned(), disk, is_traced, running: None })
     }
 
     /// Its name, `<site>-<number>`, which is also the name of its network namespace.
@@ -101,6 +114,11 @@ impl Host {
         self.folder.join("root")
     }
 
+    /// What its processes did, over all its boots, as [`trace`] reads it; not there where it is not traced.
+    pub fn trace_file(&self) -> PathBuf {
+        self.folder.join("trace.log")
+    }
+
     /// Whether it was started and has not ended.
     pub fn is_running(&mut self) -> bool {
         self.running.as_mut().is_some_and(|running| matches!(running.nspawn.exit_status(), Ok(None)))
@@ -111,7 +129,11 @@ impl Host {
         self.running = None;
         lan.connect(&self.name, self.place)?;
         let run = self.folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        let mut command = cgroups::command_in_own(&run, &self.name, "systemd-nspawn");
+        let program = if self.is_traced { "strace" } else { NSPAWN };
+        let mut command = cgroups::command_in_own(&run, &self.name, program);
+        if self.is_traced {
+            command.args(trace::ARGUMENTS).arg(self.trace_file()).arg(NSPAWN);
+        }
         command
             // Settings of its own network may be changed inside; those of this machine's kernel may not.
             .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")

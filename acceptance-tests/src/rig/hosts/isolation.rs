@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
+    ("strace", "strace"),
     ("systemd-nspawn", "systemd-container"),
     ("unshare", "util-linux"),
 ];

@@ -4,10 +4,13 @@
 //! `fd78:0:0:1::12` for its cluster. The operator, which is this process's own network, has `10.77.100.2` and
 //! `fd77:0:0:100::2`; a stranger beside it, in the namespace [`STRANGER`], `10.77.200.2` and `fd77:0:0:200::2`.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::SITES;
 use super::execute::{run, run_with};
@@ -194,6 +197,27 @@ pub fn command_in(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
     command
+}
+
+/// Does `work` in a thread of its own whose network is that of `namespace`: a host's name, or [`STRANGER`]. Every socket that it
+/// makes is there; files and processes are as everywhere.
+///
+/// # Errors
+/// When there is no such network.
+pub fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let network = File::open(format!("/run/netns/{namespace}"))
+        .with_context(|| format!("open the network of `{namespace}`"))?;
+    let enter = || -> Result<T> {
+        let only = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(network.as_fd(), only).context("enter a network")?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| {
+        scope
+            .spawn(enter)
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("it panicked in the network of `{namespace}`")))
+    })
 }
 
 /// One end of a link to the router.
