@@ -25,6 +25,7 @@ mod ladder;
 mod lease;
 pub mod ledger;
 mod mesh;
+mod notes;
 mod observe;
 mod preflight;
 mod pulse;
@@ -322,8 +323,7 @@ impl Applier for LocalApplier {
     async fn lease(&self, order: LeaseOrder, caller: Caller) -> Result<LeaseAnswer, ApplierError> {
         let LeaseOrder { lease_id, holder, action, ttl_ms, signature } = order;
         let record = self.host.claimed()?;
-        let contents = self.host.ledger.read().unwrap_or_default();
-        let trust = admit::current_trust(&record, &contents);
+        let trust = admit::current_trust(&record, &self.host.contents()?);
         if !lease::is_signed(&trust, &lease_id, &holder, &signature) {
             let text = format!("the lease of `{holder}` is not signed by authority `{}`", trust.authority);
             return Err(ApplierError::InvalidDocument(text));

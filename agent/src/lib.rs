@@ -10,6 +10,7 @@ pub mod front;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod parts;
+mod random_id;
 pub mod roles;
 pub mod shadow;
 #[cfg(feature = "testing")]

@@ -24,6 +24,7 @@ use super::files::FileError;
 use super::gate;
 use super::lease;
 use super::ledger::{HostFacts, Ledger};
+use super::notes::Notes;
 use super::pulse::{Pulse, Work};
 use super::rendition::{FileSet, Renditions};
 use super::target::Target;
@@ -71,8 +72,7 @@ pub(super) struct Host {
     server: Mutex<Option<ServerProcess>>,
     /// What the running server was last started or reloaded with; `None` when that is unknown.
     running_config: Mutex<Option<ServerConfig>>,
-    /// What happened since the last apply and has to be told: edits undone, a rollback at start.
-    notes: Mutex<BTreeSet<Finding>>,
+    notes: Mutex<Notes>,
     /// Held while a lease is decided.
     leases: Mutex<()>,
     /// Keeps a second agent out of the state directory while this one lives.
@@ -128,7 +128,7 @@ impl Host {
             trial,
             server: Mutex::new(None),
             running_config: Mutex::new(None),
-            notes: Mutex::new(BTreeSet::new()),
+            notes: Mutex::default(),
             leases: Mutex::new(()),
             _lock: lock,
             settings,
@@ -182,11 +182,17 @@ impl Host {
 
     pub(super) fn note(&self, finding: Finding) {
         tracing::warn!(item = finding.item, problem = finding.problem, "noted for the next report");
-        lock(&self.notes).insert(finding);
+        lock(&self.notes).add(finding);
+    }
+
+    /// As [`Host::note`], of what may happen any number of times: only the newest of its kind is told, and how often it was.
+    pub(super) fn note_newest(&self, kind: &'static str, finding: Finding) {
+        tracing::warn!(item = finding.item, problem = finding.problem, "noted for the next report");
+        lock(&self.notes).add_newest(kind, finding);
     }
 
     pub(super) fn notes(&self) -> BTreeSet<Finding> {
-        lock(&self.notes).clone()
+        lock(&self.notes).findings()
     }
 
     pub(super) fn forget_notes(&self) {

@@ -370,7 +370,11 @@ impl Host {
         }
         let next = match claim::read(self.state_dir()) {
             Kept::Valid(record) => {
-                let contents = self.ledger.read().unwrap_or_default();
+                // Where the cluster section itself cannot be read the claim says whom to answer; nothing is changed then.
+                let contents = self.ledger.read().unwrap_or_else(|unreadable| {
+                    tracing::error!(%unreadable, "changes are frozen");
+                    self.readable_contents()
+                });
                 let trust = super::admit::current_trust(&record, &contents);
                 self.publish_claim(&record, trust);
                 return;

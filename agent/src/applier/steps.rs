@@ -27,6 +27,7 @@ use crate::parts::nats::process::{self, ServerProcess};
 use crate::parts::preflight::{self, tree::Tree};
 use crate::parts::store::{self, Mark};
 use crate::parts::tls::Leaf;
+use crate::random_id::random_id;
 use crate::roles::LocalServer;
 
 /// How many accounts one record of the audit log names.
@@ -51,7 +52,7 @@ impl Host {
             next.store_id = next.store_id.or(Some(file.store));
         }
         if next.store_id.is_none() {
-            next.store_id = Some(random_id()?);
+            next.store_id = Some(random_id().map_err(|error| error.to_string())?);
         }
         if next != *facts {
             self.ledger.write_facts(&next).map_err(|error| host_state::chain(&error))?;
@@ -344,11 +345,4 @@ impl Host {
             None => error.to_string(),
         }
     }
-}
-
-/// 32 lower-case hex digits of OS randomness.
-fn random_id() -> Result<String, String> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
-    Ok(data_encoding::HEXLOWER.encode(&bytes))
 }

@@ -15,6 +15,7 @@ use crate::applier::files::{self, FileError};
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::parts::nats::check::CheckError;
 use crate::parts::systemd::{Systemd, Unit, UnitError, Verb};
+use crate::random_id::random_id;
 
 /// How long a trial may take: the unit itself has 60 s.
 const DEADLINE: Duration = Duration::from_secs(75);
@@ -117,10 +118,7 @@ impl TrialUnit {
             tracing::warn!("a trial that an earlier agent started is ended");
             self.systemd.run(Unit::Shadow, Verb::Stop, STOP_DEADLINE).await?;
         }
-        let mut random = [0_u8; 16];
-        getrandom::fill(&mut random)
-            .map_err(|error| TrialError::Start(std::io::Error::other(error.to_string())))?;
-        let nonce = data_encoding::HEXLOWER.encode(&random);
+        let nonce = random_id().map_err(|error| TrialError::Start(std::io::Error::other(error)))?;
         let request = Request { nonce: nonce.clone(), binary: binary.to_owned(), task };
         let path = self.state_dir.join(layout::SHADOW_REQUEST);
         let text = canonical(&request);

@@ -4,8 +4,9 @@ use host_state::document::{ContentHash, Profile};
 use host_state::preflight::Verdict;
 use host_state::report::Outcome;
 use host_state::{SectionKind, SignedSection};
-use nats_agent::roles::{Applier, ApplierError, ApplyMode, LeaseAction};
-use nats_agent::testing::{HOST, caller};
+use nats_agent::roles::{Applier, ApplierError, ApplyMode, ApplyOrder, LeaseAction};
+use nats_agent::testing::{HOST, LEASE, caller};
+use tokio::sync::mpsc;
 
 use crate::rig::{Rig, server_in};
 
@@ -131,12 +132,8 @@ async fn a_formed_host_is_released_into_no_other_meta_group() {
 async fn without_the_lease_nobody_rolls() {
     let mut rig = Rig::claimed().await;
     let section = rig.cluster(|_| {});
-    let (sender, _events) = tokio::sync::mpsc::channel(8);
-    let order = nats_agent::roles::ApplyOrder {
-        sections: vec![section],
-        mode: ApplyMode::Roll,
-        lease_id: "2".repeat(32),
-    };
+    let (sender, _events) = mpsc::channel(8);
+    let order = ApplyOrder { sections: vec![section], mode: ApplyMode::Roll, lease_id: "2".repeat(32) };
     let error = rig.applier.apply(order.clone(), caller(), sender.clone()).await.unwrap_err();
     assert!(matches!(error, ApplierError::Leased(_)), "{error}");
     assert!(rig.lease(&"3".repeat(32), LeaseAction::Acquire).await);
@@ -152,7 +149,11 @@ async fn an_unreadable_ledger_freezes_changes_and_says_so() {
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let section = rig.cluster(|_| {});
-    let error = rig.apply(vec![section], ApplyMode::Roll).await.unwrap_err();
+    // Who may have the lease cannot be said either.
+    let error = rig.apply(vec![section.clone()], ApplyMode::Roll).await.unwrap_err();
+    assert!(matches!(error, ApplierError::Frozen(_)), "{error}");
+    let order = ApplyOrder { sections: vec![section], mode: ApplyMode::Roll, lease_id: LEASE.to_owned() };
+    let error = rig.applier.apply(order, caller(), mpsc::channel(64).0).await.unwrap_err();
     assert!(matches!(error, ApplierError::Frozen(_)), "{error}");
     let report = rig.report().await;
     assert!(report.findings.iter().any(|finding| finding.item == "ledger"), "{:#?}", report.findings);

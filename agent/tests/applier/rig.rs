@@ -189,7 +189,8 @@ impl Rig {
         sections: Vec<SignedSection>,
         mode: ApplyMode,
     ) -> Result<(Outcome, Report), ApplierError> {
-        assert!(self.lease(LEASE, LeaseAction::Acquire).await);
+        let lease = self.applier.lease(self.author.lease(LEASE, LeaseAction::Acquire), caller()).await?;
+        assert!(lease.granted);
         let (sender, mut events) = mpsc::channel(64);
         let order = ApplyOrder { sections, mode, lease_id: LEASE.to_owned() };
         self.applier.apply(order, caller(), sender).await?;
