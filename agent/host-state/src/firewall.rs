@@ -7,6 +7,8 @@
 //! derive   sections -> FirewallRules       networks  sets of addresses in one form
 //! verdict  what becomes of a packet: the oracle that the kernel is held against
 //! table    FirewallRules and trial -> the nftables table        compare  two tables, item by item
+//! opens    whether a table that others changed lets everybody in
+//! replacement  how one table comes into another's place
 //! nft_json the table as `nft -j` reads and lists it             foreign  other tables that drop our ports
 //! ```
 //!
@@ -19,6 +21,8 @@ mod derive;
 pub mod foreign;
 mod networks;
 mod nft_json;
+mod opens;
+mod replacement;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,8 +36,10 @@ pub use compare::{MAX_DIFFERENCES, TableDifference, compare};
 pub use confirmation::{TRIAL_DOMAIN, TrialAction};
 pub use derive::Reach;
 pub use networks::Networks;
-pub use nft_json::{ListingError, MAX_LISTING_BYTES, delete_commands, parse, replace_commands};
-pub use table::{Chain, Hook, Rule, Set, TABLE, TABLE_FAMILY, Table};
+pub use nft_json::{ListingError, MAX_LISTING_BYTES, parse, replace_commands};
+pub use opens::opens;
+pub use replacement::{Replacement, at_once, is_left_behind, replacement};
+pub use table::{Chain, Hook, OnTrial, Rule, Set, TABLE, TABLE_FAMILY, Table};
 pub use verdict::{Packet, Verdict};
 
 use crate::document::{ContentHash, canonical};

@@ -31,8 +31,8 @@ use crate::parts::effects::{Effect, Effects, Gate};
 use crate::roles::ApplierError;
 
 /// Effects that happen also where they cannot be written down, when nothing announced them: they close a hole in the
-/// firewall. New rules come by a step of a change, which is not made then.
-const CANNOT_WAIT: [Effect; 3] = [Effect::ReplaceTable, Effect::WriteFirewall, Effect::EndFirewallTrial];
+/// firewall. New rules are on record before they are tried and before they are confirmed.
+const CANNOT_WAIT: [Effect; 2] = [Effect::ReplaceTable, Effect::EndFirewallTrial];
 
 /// Why a change was not announced, and so not made.
 #[derive(Debug, thiserror::Error)]
@@ -86,23 +86,38 @@ impl Log {
     /// # Errors
     /// When it cannot be written; then it must not be done.
     pub(super) fn announce(self: &Arc<Log>, what: What) -> Result<Announced, AuditError> {
+        let who = self.kept().who.clone();
+        self.announce_as(who, what)
+    }
+
+    /// As [`Log::announce`], by `who`, whoever else changes the host meanwhile: of what needs no work lock.
+    ///
+    /// # Errors
+    /// As [`Log::announce`].
+    pub(super) fn announce_as(self: &Arc<Log>, who: Who, what: What) -> Result<Announced, AuditError> {
         let mut kept = self.kept();
-        let record = record(&kept, what);
+        let record = Record { at_ms: now_ms(), who, what, late: false };
         let seq = kept.append(&record)?;
-        Ok(Announced::begin(self, &mut kept, Some(seq)))
+        Ok(Announced::begin(self, &mut kept, record.who, Some(seq)))
     }
 
     /// As [`Log::announce`], for what must be done even where it cannot be written: a certificate that ends, a stop that
     /// the host's owner asks for. It is then written as soon as it can be.
     pub(super) fn announce_anyway(self: &Arc<Log>, what: What) -> Announced {
+        let who = self.kept().who.clone();
+        self.announce_anyway_as(who, what)
+    }
+
+    /// As [`Log::announce_anyway`], by `who`, whoever else changes the host meanwhile.
+    pub(super) fn announce_anyway_as(self: &Arc<Log>, who: Who, what: What) -> Announced {
         let mut kept = self.kept();
-        let record = record(&kept, what);
+        let record = Record { at_ms: now_ms(), who: who.clone(), what, late: false };
         let seq = kept.append(&record);
         if let Err(error) = &seq {
             tracing::error!(error = host_state::chain(error), what = %record.what, "done without a record");
             kept.miss(Record { late: true, ..record });
         }
-        Announced::begin(self, &mut kept, seq.ok())
+        Announced::begin(self, &mut kept, who, seq.ok())
     }
 
     /// Writes down what was found and what could not be written before. Does nothing when all is well.

@@ -45,6 +45,15 @@ impl Host {
         }
         let (audit, told) = self.audit.look();
         findings.extend(told);
+        let firewall = self.firewall_status().unwrap_or_else(|error| {
+            findings.push(Finding {
+                item: "firewall".to_owned(),
+                problem: format!("the firewall cannot be looked at: {}", host_state::chain(&error)),
+                remedy: "look at the cause, then plan again; the kernel goes on with the rules that it has"
+                    .to_owned(),
+            });
+            None
+        });
         findings.sort();
         findings.dedup();
         let (_, found) = self.unit().await;
@@ -61,7 +70,7 @@ impl Host {
             drift,
             findings,
             mesh: None,
-            firewall: self.firewall_status(),
+            firewall,
             certificates: self.certificates(),
             audit,
             observed_at: now().unix_timestamp(),

@@ -1,4 +1,4 @@
-//! The firewall's part of the applier: trials and their end, and the watch over the loaded table.
+//! The firewall's part of the applier: trials and their end, and the watch over the loaded table, each change on record.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use host_state::Finding;
-use host_state::audit::{What, Who, clip};
+use host_state::audit::{Occasion, What, Who, clip};
 use host_state::desired::Desired;
 use host_state::document::{ContentHash, OnDrift};
-use host_state::firewall::{TRIAL_DOMAIN, TrialAction};
+use host_state::firewall::{TRIAL_DOMAIN, TableDifference, TrialAction};
 use host_state::observed::FirewallObserved;
 use host_state::report::{FirewallStatus, TrialStatus};
 use identity::Trust;
@@ -18,7 +18,7 @@ use super::admit;
 use super::host::Host;
 use super::target::{Target, Which};
 use crate::parts::firewall::generations::Author;
-use crate::parts::firewall::{FirewallError, Kept};
+use crate::parts::firewall::{Firewall, FirewallError, Kept};
 use crate::roles::{ApplierError, Caller, TrialWish};
 
 /// How long new firewall rules hold without a confirmation. A provider confirms within seconds; this is how long somebody
@@ -32,22 +32,46 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 pub(super) async fn watch(host: Arc<Host>) {
     let Some(firewall) = &host.firewall else { return };
     loop {
-        match firewall.keep().await {
-            Ok(kept) => host.tell_kept(kept),
-            Err(error) => {
-                tracing::warn!(error = host_state::chain(&error), "the firewall is not kept");
-                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-            }
+        if let Err(error) = host.keep_firewall(firewall).await {
+            tracing::warn!(error = host_state::chain(&error), "the firewall is not kept");
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
         }
         firewall.until_due().await;
     }
 }
 
+/// What a change that is due is to bring, for the audit log; absent where nothing is changed.
+fn what_is_due(kept: &Kept) -> Option<What> {
+    let rules = match kept {
+        Kept::Intact | Kept::Changed { .. } => return None,
+        Kept::Resumed => "those that hold, after a replacement that stopped half-way".to_owned(),
+        Kept::Reloaded { by, first: _ } => {
+            format!("those that hold, taken away or opened by {}", named(by.as_ref()))
+        }
+        Kept::Expired { id } => format!("those before trial {id}, whose time is over"),
+    };
+    Some(What::Firewall { rules: clip(&rules) })
+}
+
+fn named(author: Option<&Author>) -> String {
+    author.map_or("somebody whom the kernel did not name".to_owned(), Author::to_string)
+}
+
 impl Host {
-    fn tell_kept(&self, kept: Kept) {
-        let by = |author: Option<Author>| {
-            author.map_or("somebody whom the kernel did not name".to_owned(), |author| author.to_string())
+    async fn keep_firewall(&self, firewall: &Firewall) -> Result<(), FirewallError> {
+        let due = firewall.due().await?;
+        let by_itself = Who::Agent { occasion: Occasion::Firewall };
+        let announced = what_is_due(due.kept()).map(|what| self.audit.announce_anyway_as(by_itself, what));
+        let done = due.done().await;
+        let kept = match announced {
+            Some(announced) => announced.ended(done)?,
+            None => done?,
         };
+        self.tell_kept(kept);
+        Ok(())
+    }
+
+    fn tell_kept(&self, kept: Kept) {
         let finding = |problem: String, remedy: &str| Finding {
             item: "firewall".to_owned(),
             problem,
@@ -55,20 +79,27 @@ impl Host {
         };
         match kept {
             Kept::Intact => {}
-            Kept::Reloaded { by: author } => self.note(finding(
-                format!(
-                    "the firewall table was taken away or opened by {} and is loaded again",
-                    by(author)
-                ),
-                "have whoever flushes rules leave `inet nats_agent` alone; nothing else is to be done",
-            )),
-            Kept::Changed { by: author, first } => {
-                tracing::warn!(by = by(author), place = first.place, "the firewall table was changed");
+            Kept::Resumed => tracing::info!("a replacement of the firewall table is brought to its end"),
+            Kept::Reloaded { by, first } => {
+                let TableDifference { place, desired, found } = first;
+                let found = found.map_or("missing".to_owned(), |found| format!("`{found}`"));
+                let desired = desired.map_or("not be there".to_owned(), |desired| format!("be `{desired}`"));
+                let problem = format!(
+                    "the firewall table was taken away or opened by {} and is loaded again: `{place}` was {found}, should \
+                     {desired}",
+                    named(by.as_ref())
+                );
+                let remedy =
+                    "have whoever flushes rules leave `inet nats_agent` alone; nothing else is to be done";
+                self.note_newest("firewall-reloaded", finding(problem, remedy));
+            }
+            Kept::Changed { by, first } => {
+                tracing::warn!(by = named(by.as_ref()), place = first.place, "the firewall table was changed");
                 if self.repairs_by_itself() {
                     self.sweep_wanted.store(true, Ordering::Release);
                 }
             }
-            Kept::Expired { id } => self.note(finding(
+            Kept::Expired { id } => self.note_newest("firewall-expired", finding(
                 format!("nobody confirmed the firewall rules of trial `{id}`, and the host went back to those before"),
                 "see that the agent is reached from here under the new rules, then apply again",
             )),
@@ -89,12 +120,16 @@ impl Host {
         }
     }
 
-    pub(super) fn firewall_status(&self) -> Option<FirewallStatus> {
-        let firewall = self.firewall.as_ref()?;
-        let confirmed: Option<ContentHash> = firewall.confirmed().ok()?.map(|rules| rules.hash());
-        let trial = firewall.trial().ok()?;
+    /// What is confirmed and on trial; absent where the agent manages no firewall.
+    ///
+    /// # Errors
+    /// [`FirewallError::Kept`].
+    pub(super) fn firewall_status(&self) -> Result<Option<FirewallStatus>, FirewallError> {
+        let Some(firewall) = &self.firewall else { return Ok(None) };
+        let confirmed: Option<ContentHash> = firewall.confirmed()?.map(|rules| rules.hash());
+        let trial = firewall.trial()?;
         let trial = trial.map(|(trial, remaining_ms)| TrialStatus { id: trial.id, remaining_ms });
-        Some(FirewallStatus { confirmed, trial })
+        Ok(Some(FirewallStatus { confirmed, trial }))
     }
 
     /// Refuses a change while firewall rules are on trial: what a confirmation would then prove is anybody's guess.
@@ -145,10 +180,11 @@ impl Host {
         }
     }
 
-    /// Ends a trial as `order` says, once it is proven that the authority says so.
+    /// Ends a trial as `order` says, once it is proven that the authority says so. Takes no part in the work lock: a trial
+    /// has little time, and a repair that is under way may take more.
     ///
     /// # Errors
-    /// [`ApplierError`].
+    /// [`ApplierError`]; under an unreadable ledger nobody can say whose word counts, and the kernel goes back by itself.
     pub(super) async fn end_trial(
         &self,
         order: TrialWish,
@@ -157,8 +193,7 @@ impl Host {
     ) -> Result<(), ApplierError> {
         let TrialWish { trial_id, signature } = order;
         let record = self.claimed()?;
-        let contents = self.ledger.read().unwrap_or_default();
-        if !is_signed(&admit::current_trust(&record, &contents), action, &trial_id, &signature) {
+        if !is_signed(&admit::current_trust(&record, &self.contents()?), action, &trial_id, &signature) {
             let text =
                 format!("the end of trial `{trial_id}` is not signed by this authority's document key");
             return Err(ApplierError::InvalidDocument(text));
@@ -167,18 +202,13 @@ impl Host {
             return Err(ApplierError::Conflict(format!("no change is on trial, so not `{trial_id}` either")));
         };
         tracing::info!(role = %caller.role, serial = caller.serial, trial_id, ?action, "end of a trial");
-        let _work = self.work().await;
         let Caller { role, serial, opened_ms } = caller;
-        let _acting = self.audit.acting(Who::Caller {
-            role: role.to_string(),
-            serial: serial.clone(),
-            writer: String::new(),
-        });
+        let who = Who::Caller { role: role.to_string(), serial: serial.clone(), writer: String::new() };
         let rules = match action {
             TrialAction::Confirm => format!("those on trial as {trial_id}"),
             TrialAction::Cancel => format!("those before trial {trial_id}"),
         };
-        let announced = self.audit.announce(What::Firewall { rules: clip(&rules) })?;
+        let announced = self.audit.announce_as(who, What::Firewall { rules: clip(&rules) })?;
         let ended = match action {
             TrialAction::Confirm => firewall.confirm(&trial_id, *opened_ms).await,
             TrialAction::Cancel => firewall.cancel(&trial_id).await,
@@ -202,6 +232,7 @@ fn applier_error(error: FirewallError) -> ApplierError {
         FirewallError::File(_)
         | FirewallError::Nft(_)
         | FirewallError::Kept(_)
-        | FirewallError::Random(_) => ApplierError::Failed(text),
+        | FirewallError::Random(_)
+        | FirewallError::NoBootId => ApplierError::Failed(text),
     }
 }

@@ -146,7 +146,7 @@ effects! {
     EndFirewallTrial: Entry = "end-firewall-trial",
     /// The kernel is asked whether it would take a table.
     CheckTable: Act = "check-table",
-    /// Our nftables table is replaced in one transaction.
+    /// One transaction that brings our nftables table on its way to another one.
     ReplaceTable: Act = "replace-table",
 }
 
@@ -196,7 +196,6 @@ pub const UNAUDITED: &[Effect] = &[
     Effect::RemoveProbe,
     Effect::KeepProbe,
     Effect::AppendAudit,
-    Effect::CheckTable,
 ];
 
 /// How an effect is carried out, and so at which moments it can be struck.

@@ -66,6 +66,8 @@ pub enum Occasion {
     Peers,
     /// It was told to stop.
     Stop,
+    /// The firewall table was taken away, a trial of its rules is over, or its replacement stopped half-way.
+    Firewall,
 }
 
 /// What is about to be done. A text is for people; what decides has a field of its own.
@@ -249,6 +251,7 @@ impl std::fmt::Display for Occasion {
             Occasion::Rollback => "rollback",
             Occasion::Peers => "peers",
             Occasion::Stop => "stop",
+            Occasion::Firewall => "firewall",
         })
     }
 }

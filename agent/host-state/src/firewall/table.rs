@@ -1,14 +1,15 @@
 //! The nftables table of a rule set, as a value: chains, rules, sets. The same value is read back from the kernel.
 //!
 //! ```text
-//! input      base chain, before every other table's: loopback returns, TCP on trial goes to `candidate`, the rest to
-//!            `confirmed`
-//! confirmed  what holds once no trial does
-//! candidate  what is on trial; there only while one is
-//! trial      set with an element that the kernel itself removes when the trial's time is over
+//! input         base chain, before every other table's: loopback returns, TCP on trial goes to the rules on trial, the rest
+//!               to the confirmed ones
+//! rules_HASH    a chain of rules, by their hash; its sets are `rules_HASH_client4` and so on
+//! trial_ID      set with an element that the kernel itself removes when the trial's time is over; there only while one is
 //! ```
 //!
-//! So nothing has to run for a trial to end: without the element the kernel takes the other chain.
+//! So nothing has to run for a trial to end: without the element the kernel takes the other chain. And because other rules
+//! have other names, one table can be put in another's place without touching what packets go by meanwhile
+//! ([`super::replacement`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,10 +24,24 @@ pub const TABLE_FAMILY: &str = "inet";
 pub const TABLE: &str = "nats_agent";
 /// Where our base chain stands: before `filter`, so that what others accept is denied all the same.
 const PRIORITY: i64 = -10;
-const INPUT: &str = "input";
-const CONFIRMED: &str = "confirmed";
-const CANDIDATE: &str = "candidate";
-const GATE: &str = "trial";
+pub(super) const INPUT: &str = "input";
+/// What names of chains of rules, and of their sets, begin with.
+pub(super) const RULES: &str = "rules_";
+/// What the name of a trial's set begins with.
+pub(super) const GATE: &str = "trial_";
+/// How much of a hash or an id a name holds, in characters: names of sets were limited to 31 once.
+const NAME_DIGITS: usize = 16;
+
+/// Rules on trial.
+#[derive(Debug, Clone, Copy)]
+pub struct OnTrial<'a> {
+    /// The trial's id, hex digits.
+    pub id: &'a str,
+    /// The rules.
+    pub rules: &'a FirewallRules,
+    /// How long the kernel keeps them up; whole seconds.
+    pub lifetime: Duration,
+}
 
 /// A table of nftables, without what the kernel counts and numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,17 +103,24 @@ pub struct Set {
 }
 
 impl Table {
-    /// The table in which `confirmed` holds (nothing is denied where it is absent) and, for `trial`'s time, its rules.
+    /// The table in which `confirmed` holds (nothing is denied where it is absent) and, for its time, `trial`.
     #[must_use]
-    pub fn of(confirmed: Option<&FirewallRules>, trial: Option<(&FirewallRules, Duration)>) -> Table {
+    pub fn of(confirmed: Option<&FirewallRules>, trial: Option<OnTrial<'_>>) -> Table {
         let mut table = Table::default();
         let mut input = vec![Rule {
             expressions: vec![matching("==", meta("iif"), json!("lo")), json!({ "return": null })],
             comment: None,
         }];
-        table.add_rules(CONFIRMED, confirmed);
-        if let Some((rules, lifetime)) = trial {
-            table.add_rules(CANDIDATE, Some(rules));
+        if let Some(OnTrial { id, rules, lifetime }) = trial {
+            let name = format!("{GATE}{}", id.chars().take(NAME_DIGITS).collect::<String>());
+            let candidate = table.add_rules(Some(rules));
+            input.push(Rule {
+                expressions: vec![
+                    matching("==", meta("l4proto"), json!(format!("@{name}"))),
+                    json!({ "goto": { "target": candidate } }),
+                ],
+                comment: Some(mark(Some(rules))),
+            });
             let gate = Set {
                 kind: "inet_proto".to_owned(),
                 flags: BTreeSet::from(["timeout".to_owned()]),
@@ -106,17 +128,10 @@ impl Table {
                 lifetime: Some(lifetime),
                 networks: Networks::nobody(),
             };
-            table.sets.insert(GATE.to_owned(), gate);
-            input.push(Rule {
-                expressions: vec![
-                    matching("==", meta("l4proto"), json!(format!("@{GATE}"))),
-                    json!({ "goto": { "target": CANDIDATE } }),
-                ],
-                comment: Some(mark(Some(rules))),
-            });
+            table.sets.insert(name, gate);
         }
         input.push(Rule {
-            expressions: vec![json!({ "goto": { "target": CONFIRMED } })],
+            expressions: vec![json!({ "goto": { "target": table.add_rules(confirmed) } })],
             comment: Some(mark(confirmed)),
         });
         let hook = Hook {
@@ -129,7 +144,10 @@ impl Table {
         table
     }
 
-    fn add_rules(&mut self, chain: &str, rules: Option<&FirewallRules>) {
+    /// Adds the chain of `rules` with its sets; returns its name.
+    fn add_rules(&mut self, rules: Option<&FirewallRules>) -> String {
+        let digits = rules.map_or("none".to_owned(), |rules| rules.hash().as_str()[..NAME_DIGITS].to_owned());
+        let chain = format!("{RULES}{digits}");
         let mut drops = Vec::new();
         for (name, rule) in rules.iter().flat_map(|rules| &rules.0) {
             let PortRule { port, from } = rule;
@@ -157,7 +175,8 @@ impl Table {
                 drops.push(Rule { expressions, comment: comment.clone() });
             }
         }
-        self.chains.insert(chain.to_owned(), Chain { hook: None, rules: drops });
+        self.chains.insert(chain.clone(), Chain { hook: None, rules: drops });
+        chain
     }
 }
 

@@ -33,13 +33,25 @@ fn network() -> impl Strategy<Value = IpNet> {
     })
 }
 
-fn rules() -> impl Strategy<Value = FirewallRules> {
+pub(super) fn rules() -> impl Strategy<Value = FirewallRules> {
     let rule = (1..=8_u16, proptest::collection::vec(network(), 0..6));
     let name = proptest::sample::select(ManagedPort::ALL);
     proptest::collection::btree_map(name, rule, 0..7).prop_map(|rules| {
         let rule = |(port, from)| PortRule { port, from: Networks::of(from) };
         FirewallRules(rules.into_iter().map(|(name, pair)| (name, rule(pair))).collect())
     })
+}
+
+/// The table in which `trial` is on trial as `id`.
+pub(super) fn loaded(confirmed: Option<&FirewallRules>, trial: Option<&FirewallRules>, id: &str) -> Table {
+    let lifetime = Duration::from_secs(60);
+    Table::of(confirmed, trial.map(|rules| OnTrial { id, rules, lifetime }))
+}
+
+/// The chain of the sample's rules.
+fn chain() -> String {
+    let chains = Table::of(Some(&sample()), None).chains;
+    chains.into_keys().find(|name| name != "input").unwrap()
 }
 
 /// What the kernel would list after `table` was loaded: with handles, and lives that have run down.
@@ -92,13 +104,14 @@ proptest! {
 
     #[test]
     fn what_was_loaded_is_what_is_listed(confirmed in proptest::option::of(rules()), trial in proptest::option::of(rules())) {
-        let table = Table::of(confirmed.as_ref(), trial.as_ref().map(|rules| (rules, Duration::from_secs(60))));
+        let table = loaded(confirmed.as_ref(), trial.as_ref(), "07");
         let found = parse(listing(&table).to_string().as_bytes()).unwrap();
         prop_assert_eq!(compare(&table, found.as_ref()), Vec::new());
         // And any other rules are told apart.
         let other = Table::of(trial.as_ref(), None);
         let is_same = confirmed == trial;
         prop_assert_eq!(compare(&Table::of(confirmed.as_ref(), None), Some(&other)).is_empty(), is_same);
+        prop_assert!(!opens(&table, found.as_ref()));
     }
 }
 
@@ -119,7 +132,7 @@ fn told(change: impl FnOnce(&mut Vec<Value>)) -> Vec<String> {
     let found = parse(listing.to_string().as_bytes()).unwrap();
     let text = |one: TableDifference| {
         let side = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        format!("{}: {} -> {}", one.place, side(one.desired), side(one.found))
+        format!("{}: {} -> {}", one.place, side(one.desired), side(one.found)).replace(&chain(), "confirmed")
     };
     compare(&table, found.as_ref()).into_iter().map(text).collect()
 }
@@ -153,7 +166,8 @@ fn each_change_by_others_is_told_by_its_place() {
           ip saddr != @confirmed_client4 tcp dport 4223 drop comment \"client\""]
     );
     let element = |objects: &mut Vec<Value>| {
-        let found = objects.iter_mut().find(|one| one["set"]["name"] == "confirmed_client4").unwrap();
+        let found =
+            objects.iter_mut().find(|one| one["set"]["name"] == format!("{}_client4", chain())).unwrap();
         found["set"]["elem"].as_array_mut().unwrap().push(json!({ "range": ["11.0.0.0", "11.0.0.3"] }));
     };
     assert_eq!(told(element), ["set confirmed_client4: - -> 11.0.0.0/30"]);
@@ -171,6 +185,94 @@ fn each_change_by_others_is_told_by_its_place() {
     assert_eq!(told(|objects| objects.push(map)), ["table: - -> map m"]);
     let many = (0..100).map(|at| rule("input", json!([{ "mark": at }])));
     assert_eq!(told(|objects| objects.extend(many)).len(), MAX_DIFFERENCES);
+}
+
+/// Whether `change` of the listing of the sample table lets everybody in.
+fn is_opened(change: impl FnOnce(&mut Vec<Value>)) -> bool {
+    let table = Table::of(Some(&sample()), None);
+    let mut listing = listing(&table);
+    change(listing["nftables"].as_array_mut().unwrap());
+    opens(&table, parse(listing.to_string().as_bytes()).unwrap().as_ref())
+}
+
+/// A rule of `expressions` in front of all others.
+fn inserted(chain: &str, expressions: Value) -> bool {
+    is_opened(|objects| objects.insert(0, rule(chain, expressions)))
+}
+
+#[test]
+fn what_lets_everybody_in_is_told_from_what_is_only_changed() {
+    let matching =
+        |left: Value, right: Value| json!({ "match": { "op": "==", "left": left, "right": right } });
+    let payload =
+        |protocol: &str, field: &str| json!({ "payload": { "protocol": protocol, "field": field } });
+    let port = matching(payload("tcp", "dport"), json!(4222));
+    let source = |right: Value| matching(payload("ip", "saddr"), right);
+    let prefix = |length: u8| json!({ "prefix": { "addr": "0.0.0.0", "len": length } });
+    let (accept, drop) = (json!({ "accept": null }), json!({ "drop": null }));
+    assert!(!is_opened(|_| ()));
+    assert!(is_opened(Vec::clear));
+    assert!(is_opened(|objects| objects[1]["table"]["flags"] = json!("inet")), "asleep");
+    for chain in ["input", chain().as_str()] {
+        assert!(inserted(chain, json!([accept])), "{chain}");
+        assert!(inserted(chain, json!([port, accept])), "{chain}");
+        assert!(inserted(chain, json!([port, { "goto": { "target": "mine" } }])), "{chain}");
+        assert!(inserted(chain, json!([source(prefix(0)), accept])), "{chain}");
+        assert!(inserted(chain, json!([source(json!("@mine")), accept])), "{chain}");
+        assert!(inserted(chain, json!([{ "xt": null }])), "{chain}: not understood");
+        assert!(!inserted(chain, json!([source(json!("192.0.2.7")), accept])), "{chain}: one address");
+        assert!(!inserted(chain, json!([source(prefix(8)), port, accept])), "{chain}: one network");
+        assert!(!inserted(
+            chain,
+            json!([matching(json!({ "meta": { "key": "iifname" } }), json!("eth1")), accept])
+        ));
+        assert!(
+            !inserted(chain, json!([port, { "counter": { "packets": 1, "bytes": 2 } }, drop])),
+            "{chain}"
+        );
+        assert!(
+            !is_opened(|objects| objects.push(rule(chain, json!([accept])))),
+            "{chain}: behind all others"
+        );
+        assert!(is_opened(|objects| objects.retain(|one| one["rule"]["chain"] != chain)), "{chain}: flushed");
+        assert!(is_opened(
+            |objects| objects.retain(|one| one["rule"]["chain"] != chain && one["chain"]["name"] != chain)
+        ));
+    }
+    let one = |name: &'static str| {
+        move |objects: &mut Vec<Value>| {
+            let at = objects.iter().position(|one| one["rule"]["comment"] == name).unwrap();
+            objects.remove(at);
+        }
+    };
+    assert!(is_opened(one("client")) && is_opened(one("monitor")), "one rule of a port");
+    let comment = |objects: &mut Vec<Value>| {
+        let found = objects.iter_mut().find(|one| one["rule"]["comment"] == "client").unwrap();
+        found["rule"]["comment"] = json!("mine");
+    };
+    assert!(!is_opened(comment));
+    let element = |value: Value| {
+        move |objects: &mut Vec<Value>| {
+            let found =
+                objects.iter_mut().find(|one| one["set"]["name"] == format!("{}_client4", chain())).unwrap();
+            found["set"]["elem"] = json!([value]);
+        }
+    };
+    assert!(is_opened(element(prefix(0))));
+    assert!(is_opened(element(json!({ "concat": [] }))), "not understood");
+    assert!(!is_opened(element(json!("192.0.2.7"))));
+    assert!(!is_opened(|objects| {
+        objects.extend((0..100).map(|at| rule("input", json!([{ "mark": at }]))));
+        objects.push(json!({ "chain": { "family": "inet", "table": "nats_agent", "name": "mine" } }));
+    }));
+    let many = (0..100).map(|at| rule(&chain(), json!([source(json!(format!("192.0.2.{at}"))), accept])));
+    assert!(
+        is_opened(|objects| {
+            objects.splice(0..0, many);
+            objects.retain(|one| one["rule"]["comment"] != "monitor");
+        }),
+        "behind many that are none"
+    );
 }
 
 fn met(rules: Value, policy: &str) -> Vec<String> {

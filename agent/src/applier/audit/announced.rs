@@ -14,14 +14,15 @@ pub(in crate::applier) struct Announced {
     log: Arc<Log>,
     /// Which of those under way it is.
     number: u64,
+    who: Who,
     /// Its record; absent where that could not be written yet.
     seq: Option<u64>,
     is_ended: bool,
 }
 
 impl Announced {
-    pub(super) fn begin(log: &Arc<Log>, kept: &mut Kept, seq: Option<u64>) -> Announced {
-        Announced { log: Arc::clone(log), number: kept.begin(), seq, is_ended: false }
+    pub(super) fn begin(log: &Arc<Log>, kept: &mut Kept, who: Who, seq: Option<u64>) -> Announced {
+        Announced { log: Arc::clone(log), number: kept.begin(), who, seq, is_ended: false }
     }
 
     /// It ended as `result` says, which is handed on.
@@ -53,7 +54,7 @@ impl Announced {
         kept.end(self.number);
         let Some(of) = self.seq else { return };
         let what = What::Outcome { of, ended };
-        let record = Record { at_ms: now_ms(), who: kept.who.clone(), what, late: false };
+        let record = Record { at_ms: now_ms(), who: self.who.clone(), what, late: false };
         if let Err(error) = kept.append(&record) {
             tracing::error!(error = host_state::chain(&error), of, "how a change ended is not on record");
         }

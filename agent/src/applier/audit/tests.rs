@@ -160,6 +160,22 @@ fn a_log_that_cannot_be_written_freezes_changes_but_not_what_cannot_wait() {
 }
 
 #[test]
+fn what_needs_no_work_lock_is_on_record_by_whoever_did_it() {
+    let state = tempfile::tempdir().unwrap();
+    let log = Log::open(state.path().join("audit"), Effects::default());
+    let firewall = Who::Agent { occasion: Occasion::Firewall };
+    let change = log.announce(rendition(1)).unwrap();
+    let what = What::Firewall { rules: "those that hold".to_owned() };
+    let repair = log.announce_anyway_as(firewall.clone(), what);
+    change.end(Ended::Done);
+    repair.end(Ended::Done);
+    let mut whos = Vec::new();
+    scan(&state.path().join("audit"), |_, line| whos.push(line.record().unwrap().who)).unwrap();
+    assert_eq!(whos[2..], [firewall.clone(), whos[1].clone(), firewall]);
+    assert_ne!(whos[1], whos[2]);
+}
+
+#[test]
 fn a_record_that_was_half_written_is_written_anew() {
     let state = tempfile::tempdir().unwrap();
     let full = Arc::new(Full::default());

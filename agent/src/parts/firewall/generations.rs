@@ -5,12 +5,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_state::firewall::TABLE;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 use serde::{Deserialize, Serialize};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// Source: Linux include/uapi/linux/nfnetlink.h (`NFNLGRP_NFTABLES`), as a bit of the group mask.
 const GROUP: u32 = 1 << (7 - 1);
@@ -50,17 +51,49 @@ impl std::fmt::Display for Author {
 
 /// What a row of messages says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Whether our table was among what changed, or messages were lost.
-    pub is_ours: bool,
-    /// Who made the last commit that changed our table; absent where the kernel did not say.
-    pub author: Option<Author>,
+pub struct Told {
+    /// Commits that changed our table, in order, each with who made it; absent where the kernel did not say.
+    pub commits: Vec<Option<Author>>,
+    /// Whether messages were lost, which may have told of others.
+    pub is_cut: bool,
+}
+
+/// Those of `commits` that the processes `own`, each an `nft` of ours that made one, did not make.
+///
+/// In a container the kernel names processes by ids of the host. There one commit by an `nft` is taken for each of ours; who
+/// of several made which is not known then.
+#[must_use]
+pub fn of_others(commits: Vec<Option<Author>>, own: &[u32]) -> Vec<Option<Author>> {
+    let mut others = commits;
+    let mut unseen = 0;
+    for id in own {
+        match others.iter().position(|one| one.as_ref().is_some_and(|author| author.pid == *id)) {
+            Some(at) => {
+                others.remove(at);
+            }
+            None => unseen += 1,
+        }
+    }
+    let is_nft = |one: &Option<Author>| one.as_ref().is_some_and(|author| author.program == "nft");
+    let mut is_unsure = false;
+    for _ in 0..unseen {
+        if let Some(at) = others.iter().position(is_nft) {
+            others.remove(at);
+            is_unsure = true;
+        }
+    }
+    if is_unsure {
+        others.iter_mut().filter(|one| is_nft(one)).for_each(|one| *one = None);
+    }
+    others
 }
 
 /// Subscribed to changes of nftables in the network namespace it was opened in.
 #[derive(Debug)]
 pub struct Generations {
     socket: AsyncFd<OwnedFd>,
+    /// Whether our table was changed by the commit whose end was not told yet.
+    is_open: AtomicBool,
 }
 
 impl Generations {
@@ -83,44 +116,43 @@ impl Generations {
                       and nobody replaces it"
         )]
         let socket = AsyncFd::new(socket)?;
-        Ok(Generations { socket })
+        Ok(Generations { socket, is_open: AtomicBool::new(false) })
     }
 
-    /// Waits until something was told, and takes it.
+    /// Waits until something was told; it is to be taken before what is returned is cleared.
     ///
     /// # Errors
     /// Those of the system; the socket is then of no use.
-    pub async fn changed(&self) -> io::Result<Changes> {
-        let mut ready = self.socket.readable().await?;
-        let changes = self.take()?;
-        ready.clear_ready();
-        Ok(changes)
+    pub async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+        self.socket.readable().await
     }
 
-    /// What was told since the last time, without waiting.
+    /// What was told since the last time, without waiting. A commit is told once its end is.
     ///
     /// # Errors
-    /// As [`Generations::changed`].
-    pub fn take(&self) -> io::Result<Changes> {
-        let mut changes = Changes::default();
+    /// As [`Generations::readable`].
+    pub fn take(&self) -> io::Result<Told> {
+        let mut told = Told::default();
         let mut buffer = vec![0_u8; DATAGRAM_BYTES];
-        // Of a commit whose messages are spread over datagrams, the last one names the author.
-        let mut is_open = false;
-        loop {
+        // The messages of a commit may be spread over datagrams; the last one names the author.
+        let mut is_open = self.is_open.load(Ordering::Acquire);
+        let ended = loop {
             match rustix::net::recv(self.socket.get_ref().as_fd(), buffer.as_mut_slice(), RecvFlags::DONTWAIT)
             {
-                Ok((length, _)) => read(&buffer[..length.min(DATAGRAM_BYTES)], &mut is_open, &mut changes),
-                Err(rustix::io::Errno::AGAIN) => return Ok(changes),
+                Ok((length, _)) => read(&buffer[..length.min(DATAGRAM_BYTES)], &mut is_open, &mut told),
+                Err(rustix::io::Errno::AGAIN) => break Ok(told),
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::NOBUFS) => changes = Changes { is_ours: true, author: changes.author },
-                Err(errno) => return Err(errno.into()),
+                Err(rustix::io::Errno::NOBUFS) => told.is_cut = true,
+                Err(errno) => break Err(errno.into()),
             }
-        }
+        };
+        self.is_open.store(is_open, Ordering::Release);
+        ended
     }
 }
 
 /// Reads one datagram. `is_open`: whether our table was changed by the commit whose end was not told yet.
-fn read(mut datagram: &[u8], is_open: &mut bool, changes: &mut Changes) {
+fn read(mut datagram: &[u8], is_open: &mut bool, told: &mut Told) {
     while let Some((kind, body, rest)) = message(datagram) {
         datagram = rest;
         if kind >> 8 != SUBSYSTEM {
@@ -129,12 +161,10 @@ fn read(mut datagram: &[u8], is_open: &mut bool, changes: &mut Changes) {
         let attributes = body.get(SUB_HEADER..).unwrap_or_default();
         if kind & 0xff == NEW_GENERATION {
             if std::mem::take(is_open) {
-                changes.is_ours = true;
-                changes.author = author(attributes);
+                told.commits.push(author(attributes));
             }
         } else if attribute(attributes, TABLE_NAME).is_some_and(|name| text(name) == TABLE) {
             *is_open = true;
-            changes.is_ours = true;
         }
     }
 }
@@ -178,9 +208,9 @@ fn text(value: &[u8]) -> String {
 /// One datagram, for `crate::fuzz`.
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let (mut is_open, mut changes) = (false, Changes::default());
-    read(bytes, &mut is_open, &mut changes);
-    if let Some(author) = changes.author {
+    let (mut is_open, mut told) = (false, Told::default());
+    read(bytes, &mut is_open, &mut told);
+    for author in told.commits.into_iter().flatten() {
         assert!(author.program.len() <= bytes.len() * 3, "a name is no longer than what it was read from");
     }
 }
@@ -213,27 +243,52 @@ pub(crate) fn sample() -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn nft(pid: u32) -> Option<Author> {
+        Some(Author { pid, program: "nft".to_owned() })
+    }
+
     #[test]
     fn a_commit_is_read_with_its_author_and_others_are_passed_over() {
-        let (mut is_open, mut changes) = (false, Changes::default());
-        read(&sample(), &mut is_open, &mut changes);
-        let author = Author { pid: 18442, program: "nft".to_owned() };
-        assert_eq!(changes, Changes { is_ours: true, author: Some(author) });
-        assert_eq!(changes.author.unwrap().to_string(), "process 18442 (`nft`)");
+        let (mut is_open, mut told) = (false, Told::default());
+        read(&sample(), &mut is_open, &mut told);
+        assert_eq!(told, Told { commits: vec![nft(18442)], is_cut: false });
+        assert_eq!(nft(18442).unwrap().to_string(), "process 18442 (`nft`)");
         let mut bytes = sample();
         let at = bytes.windows(4).position(|four| four == b"nats").unwrap();
         bytes[at] = b'g';
-        let mut changes = Changes::default();
-        read(&bytes, &mut false, &mut changes);
-        assert_eq!(changes, Changes::default());
+        let mut told = Told::default();
+        read(&bytes, &mut false, &mut told);
+        assert_eq!(told, Told::default());
+    }
+
+    #[test]
+    fn a_commit_over_two_datagrams_is_told_at_its_end() {
+        let (first, length) = (sample(), u32::from_ne_bytes(*sample().first_chunk().unwrap()) as usize);
+        let (mut is_open, mut told) = (false, Told::default());
+        read(&first[..aligned(length)], &mut is_open, &mut told);
+        assert_eq!((is_open, told.commits.len()), (true, 0));
+        read(&first[aligned(length)..], &mut is_open, &mut told);
+        assert_eq!((is_open, told.commits), (false, vec![nft(18442)]));
     }
 
     #[test]
     fn what_is_cut_short_says_nothing() {
         for end in 0..sample().len() {
-            let mut changes = Changes::default();
-            read(&sample()[..end], &mut false, &mut changes);
-            assert_eq!(changes.author, None, "{end}");
+            let mut told = Told::default();
+            read(&sample()[..end], &mut false, &mut told);
+            assert_eq!(told.commits.into_iter().flatten().count(), 0, "{end}");
         }
+    }
+
+    #[test]
+    fn our_own_commits_are_told_from_those_of_others() {
+        let by = |pid: u32, program: &str| Some(Author { pid, program: program.to_owned() });
+        let firewalld = || by(9, "firewalld");
+        assert_eq!(of_others(vec![nft(7), firewalld()], &[7]), [firewalld()]);
+        assert_eq!(of_others(vec![nft(7), nft(8)], &[8]), [nft(7)]);
+        assert_eq!(of_others(vec![nft(7), nft(8)], &[]), [nft(7), nft(8)]);
+        // In a container.
+        assert_eq!(of_others(vec![nft(7), nft(8)], &[2, 3]), []);
+        assert_eq!(of_others(vec![nft(7), firewalld(), nft(8)], &[2]), [firewalld(), None]);
     }
 }

@@ -32,25 +32,38 @@ impl TrialRecord {
     #[must_use]
     pub fn remaining_ms(&self, now: &Now) -> Option<u64> {
         let left = (self.started_ms + self.ttl_ms).checked_sub(now.boot_ms)?;
-        (self.boot == now.boot && left > 0 && now.boot_ms >= self.started_ms).then_some(left)
+        (now.boot.as_ref() == Some(&self.boot) && left > 0 && now.boot_ms >= self.started_ms).then_some(left)
     }
 }
+
+/// The confirmed rules, as kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Confirmed {
+    /// The trial that they were confirmed in, so that it is over by the same write and a repeated confirmation is known.
+    pub(super) trial: String,
+    /// The rules.
+    pub(super) rules: FirewallRules,
+}
+
+/// Where the kernel tells which boot it is.
+pub(super) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Which boot it is, and how old.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Now {
-    /// The kernel's id of this boot.
-    pub boot: String,
+    /// The kernel's id of this boot; absent where it cannot be read, and then no trial goes on.
+    pub boot: Option<String>,
     /// See [`boot_ms`].
     pub boot_ms: u64,
 }
 
 impl Now {
-    /// Now. Where the boot has no id it counts as one of its own, so that no trial goes on.
+    /// Now.
     #[must_use]
     pub fn read() -> Now {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Now { boot: id.trim().to_owned(), boot_ms: boot_ms() }
+        let id = std::fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned());
+        Now { boot: id.filter(|id| !id.is_empty()), boot_ms: boot_ms() }
     }
 }
 
@@ -75,7 +88,7 @@ impl KeptRules {
     ///
     /// # Errors
     /// Why they cannot be read, and what to do.
-    pub(super) fn confirmed(&self) -> Result<Option<FirewallRules>, String> {
+    pub(super) fn confirmed(&self) -> Result<Option<Confirmed>, String> {
         kept(&self.confirmed)
     }
 
@@ -87,8 +100,8 @@ impl KeptRules {
         kept(&self.trial)
     }
 
-    pub(super) fn write_confirmed(&self, rules: &FirewallRules) -> Result<(), FileError> {
-        write_checked(&self.effects, Effect::WriteFirewall, &self.confirmed, rules)
+    pub(super) fn write_confirmed(&self, confirmed: &Confirmed) -> Result<(), FileError> {
+        write_checked(&self.effects, Effect::WriteFirewall, &self.confirmed, confirmed)
     }
 
     pub(super) fn write_trial(&self, trial: &TrialRecord) -> Result<(), FileError> {
@@ -121,11 +134,15 @@ mod tests {
             ttl_ms: 5000,
             rules: FirewallRules([].into()),
         };
-        let at = |boot: &str, boot_ms| trial.remaining_ms(&Now { boot: boot.to_owned(), boot_ms });
+        let at = |boot: &str, boot_ms| {
+            let boot = (!boot.is_empty()).then(|| boot.to_owned());
+            trial.remaining_ms(&Now { boot, boot_ms })
+        };
         assert_eq!(at("a", 1000), Some(5000));
         assert_eq!(at("a", 5999), Some(1));
         assert_eq!(at("a", 6000), None);
         assert_eq!(at("b", 1500), None, "another boot");
+        assert_eq!(at("", 1500), None, "nobody knows which");
         assert_eq!(at("a", 500), None, "before it began");
     }
 }

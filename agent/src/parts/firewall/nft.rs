@@ -37,13 +37,18 @@ pub enum NftError {
     Listing(#[from] ListingError),
 }
 
-/// Has the kernel take `commands` whole.
+/// Has the kernel take `commands` whole. The process that told it so, if it may have, is added to `own`.
 ///
 /// # Errors
 /// [`NftError`]; then the kernel's tables are as they were, unless only the answer was lost.
-pub(super) async fn commit(effects: &Effects, commands: &Value) -> Result<(), NftError> {
+pub(super) async fn commit(effects: &Effects, commands: &Value, own: &mut Vec<u32>) -> Result<(), NftError> {
     effects.reach(Effect::ReplaceTable, Moment::Before).map_err(NftError::Run)?;
-    run(&["-j", "-f", "-"], commands.to_string().as_bytes()).await?;
+    let mut id = None;
+    let done = run_as(&mut id, &["-j", "-f", "-"], commands.to_string().as_bytes()).await;
+    if !matches!(done, Err(NftError::Refused(_))) {
+        own.extend(id);
+    }
+    done?;
     effects.reach(Effect::ReplaceTable, Moment::After).map_err(NftError::Run)
 }
 
@@ -86,10 +91,15 @@ pub(super) async fn list_all() -> Result<Vec<u8>, NftError> {
 }
 
 async fn run(arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, NftError> {
-    tokio::time::timeout(DEADLINE, talk(arguments, input)).await.map_err(|_| NftError::Deadline)?
+    run_as(&mut None, arguments, input).await
 }
 
-async fn talk(arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, NftError> {
+/// As [`run`]; `id` is the process once it runs.
+async fn run_as(id: &mut Option<u32>, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, NftError> {
+    tokio::time::timeout(DEADLINE, talk(id, arguments, input)).await.map_err(|_| NftError::Deadline)?
+}
+
+async fn talk(id: &mut Option<u32>, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, NftError> {
     let mut child = tokio::process::Command::new(NFT)
         .args(arguments)
         .env_clear()
@@ -100,6 +110,7 @@ async fn talk(arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, NftError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(NftError::Run)?;
+    *id = child.id();
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
