@@ -11,6 +11,11 @@ use crate::rig::hosts::{Host, Hosts};
 /// Plans of the system that nobody touched.
 const REFRESHES: usize = 200;
 
+/// What is told of a firewall that let everybody in.
+const OPENED: &str = "firewall the firewall table was taken away or opened by process ";
+/// The agent has loaded the table again by itself, and tells of that as long as it runs or until an apply changes something.
+const RESTART: &str = "systemctl restart nats-agent-applier.service nats-agent.service";
+
 /// One change by hand.
 struct Case {
     /// What is done, in words.
@@ -80,22 +85,21 @@ const CASES: &[Case] = &[
     },
     Case {
         what: "firewall rule removed",
-        words: &["firewall `chain confirmed` is missing, should be `", " drop"],
+        words: &[OPENED, "(`nft`)", "`chain rules_", " was missing, should be `", " drop"],
         hand: "set -- $(nft -a list table inet nats_agent | awk '/^\\tchain/ { chain = $2 } / drop / { print chain, $NF; exit }'); nft delete rule inet nats_agent $1 handle $2",
-        undo: "",
+        undo: RESTART,
     },
     Case {
         what: "firewall rule edited",
-        words: &["firewall `chain confirmed` is `", "should be `"],
+        words: &[OPENED, "(`nft`)", "`chain rules_", " was `", "should be `"],
         hand: "set -- $(nft -a list table inet nats_agent | awk '/^\\tchain/ { chain = $2 } / drop / { print chain, $NF; exit }'); nft replace rule inet nats_agent $1 handle $2 tcp dport 4223 drop",
-        undo: "",
+        undo: RESTART,
     },
     Case {
         what: "firewall table gone",
-        words: &["firewall the firewall table was taken away or opened by process ", "(`nft`)"],
+        words: &[OPENED, "(`nft`)", "`table inet nats_agent` was missing"],
         hand: "nft delete table inet nats_agent",
-        // The agent has loaded it again by itself, and tells of that as long as it runs or until an apply changes something here.
-        undo: "systemctl restart nats-agent-applier.service nats-agent.service",
+        undo: RESTART,
     },
     Case {
         what: "store opened to all",

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use host_state::firewall::{FirewallRules, Reach};
+use anyhow::{Context, Result, bail};
+use host_state::firewall::{FirewallRules, Reach, Table};
 use host_state::observed::{FirewallObserved, FirewallSeen};
 use nats_agent::parts::firewall::{Firewall, Kept};
 
@@ -15,11 +15,14 @@ use crate::proof::Row;
 /// How long a repair may take.
 const REPAIRED_BY: Duration = Duration::from_secs(5);
 
-/// What takes the table away or opens it.
+/// What takes the table away or opens it. `RULES` is the chain of the rules that hold.
 const HOLES: &[&str] = &[
     "flush ruleset",
     "delete table inet nats_agent",
     "flush table inet nats_agent",
+    "flush chain inet nats_agent RULES",
+    "insert rule inet nats_agent RULES accept",
+    "insert rule inet nats_agent input tcp dport 4222 accept",
     "flush chain inet nats_agent input",
     "add table inet nats_agent { flags dormant; }",
 ];
@@ -27,22 +30,10 @@ const HOLES: &[&str] = &[
 /// What changes it by hand, and the place and words that have to be told.
 const EDITS: &[(&str, &str, &str)] = &[
     ("insert rule inet nats_agent input accept", "chain input", "accept"),
-    (
-        "insert rule inet nats_agent confirmed tcp dport 4222 accept",
-        "chain confirmed",
-        "tcp dport 4222 accept",
-    ),
-    ("flush chain inet nats_agent confirmed", "chain confirmed", "drop"),
-    (
-        "add element inet nats_agent confirmed_client4 { 10.77.0.0/16 }",
-        "set confirmed_client4",
-        "10.77.0.0/16",
-    ),
-    (
-        "delete element inet nats_agent confirmed_client4 { 10.1.0.0/16 }",
-        "set confirmed_client4",
-        "10.1.0.0/16",
-    ),
+    ("insert rule inet nats_agent RULES tcp dport 4222 accept", "chain RULES", "tcp dport 4222 accept"),
+    ("flush chain inet nats_agent RULES", "chain RULES", "drop"),
+    ("add element inet nats_agent RULES_client4 { 10.77.0.0/16 }", "set RULES_client4", "10.77.0.0/16"),
+    ("delete element inet nats_agent RULES_client4 { 10.1.0.0/16 }", "set RULES_client4", "10.1.0.0/16"),
     ("add chain inet nats_agent mine", "chain mine", "a chain of 0 rules"),
     ("add set inet nats_agent mine { type ipv4_addr; }", "set mine", "a set of ipv4_addr"),
     ("add counter inet nats_agent mine", "table", "counter mine"),
@@ -78,14 +69,19 @@ pub(super) fn foreign_hands(rounds: u64, pair: &Pair) -> Result<Vec<Row>> {
     let mut section = intents::plain(HOST4);
     section.firewall.clients = vec!["10.1.0.0/16".parse()?];
     let rules = Reach { cluster: &section, gateway: None, agent_port: AGENT_PORT }.rules();
+    let chains = Table::of(Some(&rules), None).chains;
+    let chain = chains.into_keys().find(|name| name != "input").context("rules have a chain")?;
     with_firewall(pair, state.path(), async |firewall| establish(firewall, &rules).await)?;
     let (mut rows, holes) = (Vec::new(), rounds * HOLES.len() as u64);
     let (mut repaired, mut named, mut longest) = (0_u64, 0_u64, Duration::ZERO);
     with_firewall(pair, state.path(), async |firewall| {
         for round in 0..holes {
-            let (kept, took, by) = hole(firewall, pair, HOLES[round as usize % HOLES.len()]).await?;
+            let (kept, took, by) = {
+                let text = HOLES[round as usize % HOLES.len()].replace("RULES", &chain);
+                hole(firewall, pair, &text).await?
+            };
             longest = longest.max(took);
-            if let Kept::Reloaded { by: Some(author) } = &kept
+            if let Kept::Reloaded { by: Some(author), .. } = &kept
                 && author.program == "nft"
                 && author.pid == by
             {
@@ -107,11 +103,12 @@ pub(super) fn foreign_hands(rounds: u64, pair: &Pair) -> Result<Vec<Row>> {
     let (mut told, mut undone, mut said, mut misjudged) = (0, 0, 0, Vec::new());
     with_firewall(pair, state.path(), async |firewall| {
         for (edit, place, words) in EDITS {
-            pair.host.nft(edit)?;
+            let (edit, place) = (edit.replace("RULES", &chain), place.replace("RULES", &chain));
+            pair.host.nft(&edit)?;
             let table = seen(firewall, &rules).await?.table;
             let is_it = |side: &Option<String>| side.as_ref().is_some_and(|text| text.contains(words));
             let is_told =
-                table.iter().any(|one| one.place == *place && (is_it(&one.found) || is_it(&one.desired)));
+                table.iter().any(|one| one.place == place && (is_it(&one.found) || is_it(&one.desired)));
             if !is_told {
                 misjudged.push(format!("`{edit}` is told as {table:?}"));
             }

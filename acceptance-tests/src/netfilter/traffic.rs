@@ -1,4 +1,4 @@
-//! Replacements in place while packets come in that are always allowed, and others that never are.
+//! Replacements in place while connections are made that are always allowed, and others that never are.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::namespaces::{HOST4, Pair};
 use super::probes::{self, IN_TIME};
-use super::witness::{self, Counted};
+use super::witness;
 use super::{TRIAL, intents, only, with_firewall};
 use crate::proof::Row;
 
@@ -17,6 +17,8 @@ use crate::proof::Row;
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 const DENIED: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 const PORT: u16 = 4222;
+/// Pause of who is allowed between two connections.
+const PACE: Duration = Duration::from_millis(2);
 /// How often who is denied tries.
 const TRIES: Duration = Duration::from_millis(1);
 
@@ -35,7 +37,7 @@ pub(super) fn replaced_under_traffic(replacements: u64, pair: &Pair) -> Result<V
     let state = tempfile::tempdir()?;
     let plain = intents::plain(HOST4);
     // Each lets the one network in, beside others that come and go.
-    let rules = [only(&plain, "10.1.0.0/16")?, only(&plain, "10.0.0.0/15")?];
+    let rules = [only(&plain, &["10.1.0.0/16"])?, only(&plain, &["10.0.0.0/15"])?];
     with_firewall(pair, state.path(), async |firewall| super::establish(firewall, &rules[0]).await)?;
     let before = witness::counted(&pair.host)?;
     let (tally, is_over) = (Tally::default(), AtomicBool::new(false));
@@ -67,17 +69,15 @@ pub(super) fn replaced_under_traffic(replacements: u64, pair: &Pair) -> Result<V
     replaced.context("traffic or replacements failed")?;
     let seconds = begun.elapsed().as_secs_f64();
     let after = witness::counted(&pair.host)?;
-    let packets = |of: fn(&Counted) -> u64| of(&after) - of(&before);
-    let allowed = packets(|counted| counted.allowed_arrived);
-    let denied = packets(|counted| counted.denied_arrived);
+    let [allowed, denied] = ["allowed4", "denied4"].map(|flow| after.since(&before, flow));
     let told = |count: &AtomicU64| count.load(Ordering::Acquire);
     Ok(vec![
-        Row::told("replacements in place under traffic", replacements.div_ceil(2) * 2),
+        Row::told("replacements in place under connections", replacements.div_ceil(2) * 2),
         Row::told("seconds for them", format!("{seconds:.1}")),
-        Row::at_least("allowed packets meanwhile", allowed, 1),
-        Row::exactly("allowed packets dropped", allowed - packets(|counted| counted.allowed_passed), 0),
-        Row::at_least("denied packets meanwhile", denied, 1),
-        Row::exactly("denied packets let through", packets(|counted| counted.denied_passed), 0),
+        Row::at_least("packets of allowed connections meanwhile", allowed.arrived, 1),
+        Row::exactly("of them dropped", allowed.arrived - allowed.passed, 0),
+        Row::at_least("packets of denied connections meanwhile", denied.arrived, 1),
+        Row::exactly("of them let through", denied.passed, 0),
         Row::told("allowed connections made", told(&tally.made)),
         Row::exactly("allowed connections that took two attempts", told(&tally.late), 0),
         Row::told("words on a connection that stayed", told(&tally.words)),
@@ -116,6 +116,8 @@ fn come_and_go(tally: &Tally, is_over: &AtomicBool) -> Result<()> {
         let in_time = probes::is_reached(ALLOWED.into(), PORT, IN_TIME)?;
         let count = if in_time { &tally.made } else { &tally.late };
         count.fetch_add(1, Ordering::AcqRel);
+        // So that who accepts comes along; what has to wait for that is sent twice.
+        std::thread::sleep(PACE);
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! The witness: a table beside ours that notes which connections arrived and which of them our table let pass.
 //!
 //! A denied packet is dropped in silence, and silence alone proves little: the witness says that it arrived and did not
-//! pass. It accepts everything, and stands before and behind every chain of ours.
+//! pass. It stands before and behind every chain of ours, and accepts everything but the packets of [`FLOODS`], which it
+//! takes away once they are counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
@@ -17,23 +18,33 @@ table inet witness {
     set arrived6 { type ipv6_addr . inet_service; flags dynamic; size 65535; }
     set passed4 { type ipv4_addr . inet_service; flags dynamic; size 65535; }
     set passed6 { type ipv6_addr . inet_service; flags dynamic; size 65535; }
-    counter allowed_arrived { }
-    counter allowed_passed { }
-    counter denied_arrived { }
-    counter denied_passed { }
+    counter allowed4_arrived { }
+    counter allowed4_passed { }
+    counter denied4_arrived { }
+    counter denied4_passed { }
+    counter allowed6_arrived { }
+    counter allowed6_passed { }
+    counter denied6_arrived { }
+    counter denied6_passed { }
     chain before {
         type filter hook prerouting priority -300; policy accept;
         tcp flags & (syn|ack) == syn add @arrived4 { ip saddr . tcp dport }
         tcp flags & (syn|ack) == syn add @arrived6 { ip6 saddr . tcp dport }
-        ip saddr 10.1.0.0/16 tcp dport 4222 counter name allowed_arrived
-        ip saddr 10.2.0.0/16 tcp dport 4222 counter name denied_arrived
+        ip saddr 10.1.0.0/16 tcp dport 4222 counter name allowed4_arrived
+        ip saddr 10.2.0.0/16 tcp dport 4222 counter name denied4_arrived
+        ip6 saddr fd01::/16 tcp dport 4222 counter name allowed6_arrived
+        ip6 saddr fd02::/16 tcp dport 4222 counter name denied6_arrived
     }
     chain behind {
         type filter hook input priority 300; policy accept;
         tcp flags & (syn|ack) == syn add @passed4 { ip saddr . tcp dport }
         tcp flags & (syn|ack) == syn add @passed6 { ip6 saddr . tcp dport }
-        ip saddr 10.1.0.0/16 tcp dport 4222 counter name allowed_passed
-        ip saddr 10.2.0.0/16 tcp dport 4222 counter name denied_passed
+        ip saddr 10.1.0.0/16 tcp dport 4222 counter name allowed4_passed
+        ip saddr 10.2.0.0/16 tcp dport 4222 counter name denied4_passed
+        ip6 saddr fd01::/16 tcp dport 4222 counter name allowed6_passed
+        ip6 saddr fd02::/16 tcp dport 4222 counter name denied6_passed
+        ip saddr { 10.1.255.1, 10.2.255.1 } drop
+        ip6 saddr { fd01::ff:1, fd02::ff:1 } drop
     }
 }";
 
@@ -47,13 +58,36 @@ pub(super) struct Noted {
     pub(super) passed: BTreeSet<First>,
 }
 
-/// Packets of the two networks that traffic is made of: `10.1.0.0/16` is allowed on port 4222, `10.2.0.0/16` is not.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counted {
-    pub(super) allowed_arrived: u64,
-    pub(super) allowed_passed: u64,
-    pub(super) denied_arrived: u64,
-    pub(super) denied_passed: u64,
+/// Flows that are counted on port 4222, and of each a source whose packets nobody answers. The witness counts whole networks:
+/// `10.1.0.0/16` and `fd01::/16` are to be allowed, `10.2.0.0/16` and `fd02::/16` denied.
+pub(super) const FLOODS: &[(&str, &str)] = &[
+    ("allowed4", "10.1.255.1"),
+    ("denied4", "10.2.255.1"),
+    ("allowed6", "fd01::ff:1"),
+    ("denied6", "fd02::ff:1"),
+];
+
+/// Packets of each flow, since the witness was loaded.
+#[derive(Debug)]
+pub(super) struct Counted(BTreeMap<String, u64>);
+
+/// Packets of one flow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flow {
+    pub(super) arrived: u64,
+    pub(super) passed: u64,
+}
+
+impl Counted {
+    /// Those of `flow` that came after `before`.
+    pub(super) fn since(&self, before: &Counted, flow: &str) -> Flow {
+        let count = |place: &str| {
+            let of =
+                |counted: &Counted| counted.0.get(&format!("{flow}_{place}")).copied().unwrap_or_default();
+            of(self).saturating_sub(of(before))
+        };
+        Flow { arrived: count("arrived"), passed: count("passed") }
+    }
 }
 
 /// Loads it into a host; it goes with the host's namespace.
@@ -86,19 +120,11 @@ pub(super) fn noted(host: &Namespace) -> Result<Noted> {
 
 /// What was counted since it was loaded.
 pub(super) fn counted(host: &Namespace) -> Result<Counted> {
-    let mut counted = Counted::default();
-    for object in listing(host)? {
+    let counted = |object: Value| {
         let counter = &object["counter"];
-        let packets = counter["packets"].as_u64().unwrap_or_default();
-        match counter["name"].as_str() {
-            Some("allowed_arrived") => counted.allowed_arrived = packets,
-            Some("allowed_passed") => counted.allowed_passed = packets,
-            Some("denied_arrived") => counted.denied_arrived = packets,
-            Some("denied_passed") => counted.denied_passed = packets,
-            _ => {}
-        }
-    }
-    Ok(counted)
+        Some((counter["name"].as_str()?.to_owned(), counter["packets"].as_u64()?))
+    };
+    Ok(Counted(listing(host)?.into_iter().filter_map(counted).collect()))
 }
 
 fn listing(host: &Namespace) -> Result<Vec<Value>> {
