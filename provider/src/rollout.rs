@@ -12,6 +12,7 @@ pub mod gate;
 pub mod heads;
 pub mod join;
 pub mod lease;
+pub mod lost;
 pub mod material;
 pub mod plan;
 pub mod progress;

@@ -43,7 +43,8 @@ impl Intent {
             routes.iter().map(|route| HostPort::new(*route, listener.port)).collect::<Result<_, _>>()?;
         let socket = |address: &IpAddr, port: u16| std::net::SocketAddr::new(*address, port).to_string();
         let peer = |(number, agent): (usize, &IpAddr)| {
-            (format!("east-{}", number + 2), Peer { agent: socket(agent, AGENT_PORT), pin: "0".repeat(64) })
+            let (agent, pin) = (socket(agent, AGENT_PORT), "0".repeat(64));
+            (format!("east-{}", number + 2), Peer { agent, pin, users: None })
         };
         cluster.peers = agents.iter().enumerate().map(peer).collect();
         if !has_gateway {

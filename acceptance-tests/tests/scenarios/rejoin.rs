@@ -12,7 +12,9 @@ use acceptance_tests::rig::process::Process;
 use acceptance_tests::rig::terraform::Outcome;
 use acceptance_tests::rig::wait::wait_until;
 use acceptance_tests::scenario::system::{DEADLINE, System, monitor, tells, varz};
+use acceptance_tests::scenario::traffic;
 use acceptance_tests::tools;
+use host_state::{SectionKind, layout};
 use serde_json::{Value, json};
 
 /// A lost host's server is out of every route and gateway this long after the apply that says so.
@@ -46,8 +48,46 @@ fn links(system: &System, host: &str) -> BTreeSet<String> {
     routes.chain(outbound.map(|(_, one)| one).chain(inbound).map(name)).collect()
 }
 
+/// The NATS users of a host's agent as a thief of its disk has them: credentials files, in the system and in the probe
+/// account.
+fn stolen_users(folder: &Path, state: &Path) -> [PathBuf; 2] {
+    fs::create_dir_all(folder).unwrap();
+    let json =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(state.join(name)).unwrap()).unwrap() };
+    let keys = json(layout::HOST_SECRET_FILE);
+    let section = json(&format!("{}/{}", layout::LEDGER, layout::ledger_file(SectionKind::Cluster)));
+    let body = section["content"]["accepted"]["body"].as_str().unwrap();
+    let users = serde_json::from_str::<Value>(body).unwrap()["users"].clone();
+    [("system_user", "system_jwt"), ("probe_user", "probe_jwt")].map(|(key, jwt)| {
+        let (seed, jwt) = (keys[key].as_str().unwrap(), users[jwt].as_str().unwrap());
+        let path = folder.join(format!("{key}.creds"));
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    })
+}
+
+/// Why each of `hosts` refuses these credentials; empty where all let them in.
+fn refusals(system: &System, hosts: &[String], credentials: &[PathBuf]) -> Vec<String> {
+    let mut refused = Vec::new();
+    for host in hosts {
+        for file in credentials {
+            let tried = traffic::talk(async { traffic::connect(system.host(host), file).await.map(drop) });
+            refused.extend(tried.err().map(|why| format!("{host}: {why:#}")));
+        }
+    }
+    refused
+}
+
 fn server_id(system: &System, host: &str) -> String {
     varz(system.host(host))["server_id"].as_str().unwrap().to_owned()
+}
+
+fn log(system: &System, host: &str) -> String {
+    fs::read_to_string(system.host(host).state_dir().join(layout::LOG_FILE)).unwrap()
 }
 
 fn pids(system: &System, but: &str) -> Vec<(String, Option<u32>)> {
@@ -123,11 +163,16 @@ fn a_rebuilt_host_is_claimed_anew_and_what_it_held_before_opens_nothing() {
         applied.elapsed
     );
 
+    let users = stolen_users(&stolen.join("users"), &stolen);
+    let everybody: Vec<String> = system.hosts().iter().map(|host| host.name().to_owned()).collect();
+    let refused = refusals(&system, &everybody, &users);
+    assert_eq!(refused.len(), 2 * everybody.len(), "what it held before logs in nowhere: {refused:#?}");
+
     let victim = system.host("east-1");
     let linked = links(&system, "east-1");
     let octets = victim.address().octets();
     let address = Ipv4Addr::new(octets[0], octets[1], octets[2], 254);
-    let log = || fs::read_to_string(victim.state_dir().join(host_state::layout::LOG_FILE)).unwrap();
+    let log = || fs::read_to_string(victim.state_dir().join(layout::LOG_FILE)).unwrap();
     let seen = log().len();
     let folder = system.supercluster.fleet.folder().join("intruder");
     let intruder = intruder(&folder, &stolen, address, victim.address());
@@ -156,6 +201,13 @@ fn a_lost_host_is_out_of_every_route_and_gateway_ten_seconds_after_its_apply() {
 
     // Whoever has it keeps its server running, and its agent tells nobody.
     system.host_mut(LOST).agent().unwrap().kill().unwrap();
+    let folder = system.supercluster.fleet.folder().to_owned();
+    let users = stolen_users(&folder.join("stolen-users"), &system.host(LOST).state_dir());
+    assert_eq!(refusals(&system, &others, &users), Vec::<String>::new(), "they are worth something before");
+    let logged: Vec<usize> = others.iter().map(|host| log(&system, host).len()).collect();
+    // One that is logged in already.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = runtime.block_on(traffic::connect(system.host("west-1"), &users[0])).unwrap();
     let server = system.host(LOST).server_pid().unwrap();
     system.resource("nats_cluster", "east")["nodes"][LOST]["absent"] = json!(true);
     let applied = system.apply();
@@ -163,7 +215,19 @@ fn a_lost_host_is_out_of_every_route_and_gateway_ten_seconds_after_its_apply() {
     wait_until("nobody linked with the lost host", REVOKED_WITHIN, || Ok(linked(&system).is_empty()))
         .unwrap();
     let took = since.elapsed();
-    // It tries again and again, and stays out.
+    wait_until("the stolen user thrown out", REVOKED_WITHIN, || {
+        Ok(client.connection_state() != async_nats::connection::State::Connected)
+    })
+    .unwrap();
+    drop(client);
+    let refused = refusals(&system, &others, &users);
+    assert_eq!(refused.len(), 2 * others.len(), "both users, by each other server: {refused:#?}");
+    println!("a stolen user: {}", refused[0]);
+    // It tries again and again, and stays out: each other server refuses its certificate.
+    for (host, seen) in others.iter().zip(logged) {
+        let refuses = || Ok(log(&system, host)[seen..].lines().any(|line| line.contains("handshake error")));
+        wait_until(&format!("`{host}` refuses its certificate"), DEADLINE, refuses).unwrap();
+    }
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(linked(&system), Vec::<String>::new());
     assert_eq!(system.host(LOST).server_pid(), Some(server), "its server runs on");
@@ -176,4 +240,17 @@ fn a_lost_host_is_out_of_every_route_and_gateway_ten_seconds_after_its_apply() {
         others.len(),
         applied.elapsed
     );
+
+    // Its owner gets it back as it was: it logs in with users that were signed since, and the stolen ones stay refused.
+    system.host_mut(LOST).start().unwrap();
+    system.host_mut(LOST).await_listening(DEADLINE).unwrap();
+    system.resource("nats_cluster", "east")["nodes"][LOST]["absent"] = json!(false);
+    system.apply();
+    system.plan_is_empty();
+    system.read(LOST, "ORDERS", 50);
+    let everybody: Vec<String> = system.hosts().iter().map(|host| host.name().to_owned()).collect();
+    let refused = refusals(&system, &everybody, &users);
+    assert_eq!(refused.len(), 2 * everybody.len(), "{refused:#?}");
+    let own = stolen_users(&folder.join("own-users"), &system.host(LOST).state_dir());
+    assert_eq!(refusals(&system, &everybody, &own), Vec::<String>::new());
 }

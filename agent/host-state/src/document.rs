@@ -10,8 +10,8 @@ mod gateway;
 
 pub use claims::{ClaimEntry, ClaimsSection};
 pub use cluster::{
-    AgentUsers, BinarySource, ClusterSection, FirewallIntent, HostTls, OnDrift, Peer, Profile, Release,
-    ServerBinary, StoreIdentity, StoreSpec,
+    AgentUsers, BinarySource, ClusterSection, FirewallIntent, HostTls, OnDrift, Peer, PeerUsers, Profile,
+    Release, ServerBinary, StoreIdentity, StoreSpec,
 };
 pub use gateway::{GatewayHost, GatewaySection};
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::accounts::{AccountClaims, AccountLimits, ClaimsProblem};
 use crate::jwt::{HasId, Jwt, JwtError, MAX_JWT_LEN};
-use crate::names::NameError;
+use crate::names::{AccountName, NameError, PROBE_ACCOUNT, SYSTEM_ACCOUNT};
 use crate::nkey::{AccountPublicKey, Nkey, OperatorPublicKey};
 use crate::trust::Trust;
 use wire::{
@@ -199,7 +199,7 @@ pub(crate) fn encode(
     }
 }
 
-/// Reads an account JWT that one of the authority's operator signing keys signed.
+/// Reads an account JWT that one of the authority's operator signing keys signed, also of the system and the probe account.
 ///
 /// # Errors
 /// When it is no JWT, not signed by the authority, or holds anything that encoding it again would lose.
@@ -240,7 +240,7 @@ pub fn decode_account(jwt: &Jwt, trust: &Trust) -> Result<DecodedAccount, Decode
         return Err(unknown("signing keys other than its tags say".to_owned()));
     }
     let claims = AccountClaims {
-        name: name.parse()?,
+        name: account_name(&name, &sub, trust)?,
         key: sub,
         limits: limits_from_wire(limits)?,
         signing_keys,
@@ -250,6 +250,17 @@ pub fn decode_account(jwt: &Jwt, trust: &Trust) -> Result<DecodedAccount, Decode
     match claims.problems() {
         problems if problems.is_empty() => Ok(DecodedAccount { claims, issued_at: iat, issuer: iss }),
         problems => Err(DecodeAccountError::Claims(problems)),
+    }
+}
+
+/// Only the two accounts that the authority keeps for itself have their reserved names.
+fn account_name(name: &str, key: &AccountPublicKey, trust: &Trust) -> Result<AccountName, NameError> {
+    if *key == trust.system_account && name == SYSTEM_ACCOUNT {
+        Ok(AccountName::system())
+    } else if *key == trust.probe_account && name == PROBE_ACCOUNT {
+        Ok(AccountName::probe())
+    } else {
+        name.parse()
     }
 }
 

@@ -208,14 +208,38 @@ impl Authority {
         generation: u32,
         purpose: fn(u32) -> Purpose<'static>,
     ) -> Jwt {
-        let generations = [Some(generation), generation.checked_sub(1).filter(|previous| *previous > 0)];
-        let signing_keys = generations.into_iter().flatten();
-        let signing_keys =
-            signing_keys.map(|g| (g, self.nkey(NkeyKind::Account, &purpose(g)).account())).collect();
+        let signing_keys = self.own_signing_keys(purpose);
         // A server keeps the account that it has unless a later one comes, so each rotation is a second later.
         let rotations = generation - 1 + (self.generations.operator_signing - 1);
         let issued_at = AUTHORITY_ISSUED_AT + i64::from(rotations);
         account_jwt::encode_own(name, key, &signing_keys, issued_at, &self.operator_signing)
+    }
+
+    /// Current and previous signing key of the system or the probe account.
+    fn own_signing_keys(&self, purpose: fn(u32) -> Purpose<'static>) -> BTreeMap<u32, AccountPublicKey> {
+        let generation = self.generations.account_signing;
+        let generations = [Some(generation), generation.checked_sub(1).filter(|previous| *previous > 0)];
+        let signing_keys = generations.into_iter().flatten();
+        signing_keys.map(|g| (g, self.nkey(NkeyKind::Account, &purpose(g)).account())).collect()
+    }
+
+    /// Claims of the system and of the probe account as [`Trust`] has them, before anybody is revoked: to be signed by
+    /// [`Authority::account_jwt`] with revocations. Servers then keep that JWT, which is newer than the one in their
+    /// configuration.
+    #[must_use]
+    pub fn own_accounts(&self) -> [AccountClaims; 2] {
+        let claims = |name, key: &AccountPublicKey, purpose| AccountClaims {
+            name,
+            key: key.clone(),
+            limits: AccountLimits::unlimited(),
+            signing_keys: self.own_signing_keys(purpose),
+            scopes: BTreeMap::new(),
+            revocations: BTreeMap::new(),
+        };
+        [
+            claims(AccountName::system(), &self.system_account, Purpose::SystemAccountSigning),
+            claims(AccountName::probe(), &self.probe_account, Purpose::ProbeAccountSigning),
+        ]
     }
 
     /// The key that signs documents: that of [`Generations::previous`], which hosts trust before they are told of the

@@ -175,6 +175,18 @@ name!(
     "A-Z, a-z, 0-9, `-`, `_` and `.`"
 );
 
+impl AccountName {
+    /// The name of the system account, which nobody else's account may have.
+    pub(crate) fn system() -> Self {
+        Self(SYSTEM_ACCOUNT.to_owned())
+    }
+
+    /// The name of the probe account, which nobody else's account may have.
+    pub(crate) fn probe() -> Self {
+        Self(PROBE_ACCOUNT.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -133,10 +133,13 @@ pub struct UserIssuer {
     pub account: AccountPublicKey,
     /// Its identity, a signing key or a scope key.
     pub key: AccountPublicKey,
+    /// When it signed, Unix seconds. A revocation of this time or later ends the user.
+    pub issued_at: i64,
 }
 
 #[derive(Deserialize)]
 struct IssuedWire {
+    iat: i64,
     iss: AccountPublicKey,
     nats: IssuedUser,
 }
@@ -155,11 +158,12 @@ struct IssuedUser {
 /// When it is no user's JWT, or not signed by the key that it names.
 pub fn user_issuer(jwt: &Jwt) -> Result<UserIssuer, JwtError> {
     let parts = jwt.parts()?;
-    let IssuedWire { iss, nats } = serde_json::from_slice(&parts.payload).map_err(JwtError::Claims)?;
+    let IssuedWire { iat, iss, nats } = serde_json::from_slice(&parts.payload).map_err(JwtError::Claims)?;
     if nats.kind != "user" || !iss.verify(parts.signed, &parts.signature) {
         return Err(JwtError::Signature { issuer: iss.to_string() });
     }
-    Ok(UserIssuer { account: nats.issuer_account.unwrap_or_else(|| iss.clone()), key: iss })
+    let account = nats.issuer_account.unwrap_or_else(|| iss.clone());
+    Ok(UserIssuer { account, key: iss, issued_at: iat })
 }
 
 fn monitor_subjects() -> impl Iterator<Item = String> {

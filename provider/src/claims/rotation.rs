@@ -5,14 +5,15 @@
 //! are told of new generations, the claims are signed as an authority of those signs: by the generations before, which
 //! hosts trust already.
 
+use std::collections::BTreeSet;
+
 use host_state::document::ClaimsSection;
 use host_state::merge::{ClaimChange, merge_claims, next_issued_at};
 use identity::{Authority, Generations, Trust, decode_account};
 use tfplug::{Diagnostic, Diagnostics};
 
-use super::newest::{Head, Newest, newest};
-use super::push::{Pushed, push};
-use super::writer::{ATTEMPTS, ClaimsWriter, always_lost, pause, sign};
+use super::newest::Head;
+use super::writer::ClaimsWriter;
 
 impl ClaimsWriter {
     /// Makes sure that everything in the claims is signed by keys that `next` trusts. Nothing is written while that is
@@ -27,27 +28,11 @@ impl ClaimsWriter {
         if operator_signing.max(document) < 3 {
             return Ok(Diagnostics::new());
         }
-        let session = self.sessions.session()?;
-        let _turn = self.turn.lock().await;
-        let mut lost = String::new();
-        for _ in 0..ATTEMPTS {
-            let system = self.system(next.name()).await?;
-            let seen: Newest = newest(&system).await?;
-            let Some(head) = &seen.head else { return Ok(Diagnostics::new()) };
-            let now = time::OffsetDateTime::now_utc().unix_timestamp();
-            let Some(section) = signed_anew(head, next, &system.trust, now)? else {
-                return Ok(Diagnostics::new());
-            };
-            let pushed = push(&system, &seen, &sign(next, session.writer(), Some(head), &section)).await;
-            self.forget(next.name()).await;
-            match pushed {
-                Ok(warnings) => return Ok(warnings),
-                Err(Pushed::Lost(why)) => lost = why,
-                Err(Pushed::Failed(problem)) => return Err(problem),
-            }
-            tokio::time::sleep(pause()).await;
-        }
-        Err(always_lost(&lost))
+        self.rewrite(next, &BTreeSet::new(), |head, current, now| match head {
+            Some(head) => signed_anew(head, next, current, now),
+            None => Ok(None),
+        })
+        .await
     }
 }
 

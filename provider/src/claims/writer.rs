@@ -4,14 +4,14 @@
 //! two writers one is refused, reads the winner's section and merges again. The other hosts then get what was decided;
 //! one that does not answer is a warning, and fetches it from its peers when it is back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use host_state::document::{ClaimsSection, ContentHash, SECTION_DOMAIN, SectionHeader, canonical};
 use host_state::report::Report;
 use host_state::{SectionKind, SignedSection};
-use identity::{Authority, AuthorityName, Generations, HostName};
+use identity::{Authority, AuthorityName, Generations, HostName, Trust};
 use nats_agent_api::AgentClient;
 use tfplug::{Diagnostic, Diagnostics};
 use tokio::sync::{Mutex, OnceCell, oneshot};
@@ -28,7 +28,7 @@ use crate::session::SessionSlot;
 const JOIN: Duration = Duration::from_millis(50);
 /// How often a lost race is run again: sixteen writers who start at once have each had their turn long before. Each
 /// costs one read and one refused push.
-pub(super) const ATTEMPTS: u32 = 30;
+const ATTEMPTS: u32 = 30;
 /// Most that is waited before a race is run again; less by chance.
 const MAX_PAUSE_MS: u64 = 200;
 
@@ -40,10 +40,10 @@ type Waiting = Vec<(Edit, oneshot::Sender<Answer>)>;
 
 /// The claims of a process: writes are joined, reads are shared.
 pub struct ClaimsWriter {
-    pub(super) sessions: SessionSlot,
+    sessions: SessionSlot,
     waiting: Mutex<BTreeMap<AuthorityName, Waiting>>,
     /// One generation after the other, also within a process.
-    pub(super) turn: Mutex<()>,
+    turn: Mutex<()>,
     cache: Mutex<BTreeMap<AuthorityName, Arc<Cached>>>,
 }
 
@@ -142,7 +142,7 @@ impl ClaimsWriter {
     }
 
     /// What was read is old.
-    pub(super) async fn forget(&self, authority: &AuthorityName) {
+    async fn forget(&self, authority: &AuthorityName) {
         self.cache.lock().await.remove(authority);
     }
 
@@ -225,8 +225,44 @@ impl ClaimsWriter {
     }
 }
 
+impl ClaimsWriter {
+    /// Writes what `make` makes of the newest claims, signed by `next`; it is given them, what is trusted now, and the time in
+    /// Unix seconds. Nothing is written where it makes nothing. Again from the start when somebody was faster. Hosts that are
+    /// `lost` have no say in it and are not told.
+    ///
+    /// # Errors
+    /// Those of `make`; when nobody answers, or the race was lost too often.
+    pub(super) async fn rewrite(
+        &self,
+        next: &Authority,
+        lost: &BTreeSet<HostName>,
+        make: impl Fn(Option<&Head>, &Trust, i64) -> Result<Option<ClaimsSection>, Diagnostic>,
+    ) -> Answer {
+        let session = self.sessions.session()?;
+        let _turn = self.turn.lock().await;
+        let mut reason = String::new();
+        for _ in 0..ATTEMPTS {
+            let system = self.system(next.name()).await?;
+            let mut seen: Newest = newest(&system).await?;
+            seen.answered.retain(|host| !lost.contains(host));
+            let head = seen.head.as_ref();
+            let now = time::OffsetDateTime::now_utc().unix_timestamp();
+            let Some(section) = make(head, &system.trust, now)? else { return Ok(Diagnostics::new()) };
+            let pushed = push(&system, &seen, &sign(next, session.writer(), head, &section)).await;
+            self.forget(next.name()).await;
+            match pushed {
+                Ok(warnings) => return Ok(warnings),
+                Err(Pushed::Lost(why)) => reason = why,
+                Err(Pushed::Failed(problem)) => return Err(problem),
+            }
+            tokio::time::sleep(pause()).await;
+        }
+        Err(always_lost(&reason))
+    }
+}
+
 /// What is told when another writer was faster each time.
-pub(super) fn always_lost(why: &str) -> Diagnostic {
+fn always_lost(why: &str) -> Diagnostic {
     let detail = format!("After {ATTEMPTS} tries another writer was faster each time ({why}). Apply again.");
     Diagnostic::error("The claims could not be written", detail)
 }
@@ -234,7 +270,7 @@ pub(super) fn always_lost(why: &str) -> Diagnostic {
 type Decided = (Vec<Result<(), Diagnostic>>, Diagnostics);
 
 /// By chance, so that two writers do not meet again.
-pub(super) fn pause() -> Duration {
+fn pause() -> Duration {
     let mut byte = [0_u8; 1];
     let chance = getrandom::fill(&mut byte).map_or(128, |()| u64::from(byte[0]));
     Duration::from_millis(MAX_PAUSE_MS * chance / 255)
@@ -242,12 +278,7 @@ pub(super) fn pause() -> Duration {
 
 /// The next generation. After a fork it leaves one number out: hosts on either branch then take it as one whose
 /// predecessor they missed.
-pub(super) fn sign(
-    authority: &Authority,
-    writer: &str,
-    head: Option<&Head>,
-    section: &ClaimsSection,
-) -> SignedSection {
+fn sign(authority: &Authority, writer: &str, head: Option<&Head>, section: &ClaimsSection) -> SignedSection {
     let body = canonical(section);
     let step = if head.is_some_and(|head| head.is_forked) { 2 } else { 1 };
     let header = SectionHeader {

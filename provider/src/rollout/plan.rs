@@ -4,8 +4,9 @@
 //! restarts one at a time with the meta leader last, then fresh servers start. Growth follows from it: the old servers
 //! learn the new ones' pins (a reload) before the new ones start.
 //!
-//! One exception: where pins may change while a host is absent, all reload at once. Its server may still run, and until
-//! all know that it is out, what clusters say to each other may go through it and be lost, which no canary can wait for.
+//! One exception: where pins may change while a host is absent, or is let in again, all reload at once. Its server may run,
+//! and until all know that it is out, or in, what clusters say to each other may go through it and be lost, which no canary
+//! can wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +60,7 @@ pub struct Wave {
 /// `max_unavailable` bounds how many servers of one cluster restart at once; servers of two clusters never do. 0
 /// counts as 1.
 ///
-/// `is_one_away`: some declared host is absent.
+/// `is_one_away`: some declared host is absent, or its server is back and not let in by all yet.
 pub fn waves(changes: &BTreeMap<HostName, HostChange>, max_unavailable: u32, is_one_away: bool) -> Vec<Wave> {
     let of = |impact: Impact| -> BTreeSet<HostName> {
         changes.iter().filter(|(_, change)| change.impact == impact).map(|(host, _)| host.clone()).collect()

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use host_state::document::GatewaySection;
 use host_state::plan::Impact;
-use host_state::report::{ApplyEvent, Outcome, Report};
+use host_state::report::{ApplyEvent, Outcome, Report, RunStatus};
 use host_state::{Plan, SectionKind, SignedSection, chain};
 use identity::HostName;
 use nats_agent_api::CallError;
@@ -124,6 +125,16 @@ impl Conductor<'_> {
         self.system.absent.iter().cloned().chain(told).collect()
     }
 
+    /// Whether some host's server may run without the links that it ought to have: it is absent, or it is back and others
+    /// keep it out until they reload.
+    fn is_one_away(&self) -> bool {
+        let runs = |one: &&Joined| one.report.run == RunStatus::Running;
+        let pins: Vec<String> = self.hosts.values().filter(runs).map(|one| one.keys.leaf_pin()).collect();
+        let told = |one: &Joined| one.head(SectionKind::Gateway)?.body::<GatewaySection>().ok();
+        let mut told = self.hosts.values().filter_map(told);
+        !self.absent().is_empty() || told.any(|section| pins.iter().any(|pin| !section.pins.contains(pin)))
+    }
+
     /// Every agent has seen a meta leader, so that none will ever be formed into another system.
     async fn wait_formed(&self, progress: &mut Progress) -> Result<(), String> {
         loop {
@@ -159,7 +170,7 @@ impl Conductor<'_> {
             Err(failed) => return Err(Stopped { failed, untouched: left, ..Stopped::default() }),
         };
         let mut roster = self.roster().await;
-        for wave in waves(&changes, self.rollout.max_unavailable, !self.absent().is_empty()) {
+        for wave in waves(&changes, self.rollout.max_unavailable, self.is_one_away()) {
             let result = self.go(&wave, orders, &mut roster).await;
             match result {
                 Ok(done) => {

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use host_state::document::{
-    AgentUsers, ClusterSection, GatewayHost, GatewaySection, HostTls, Peer, Release, StoreIdentity, StoreSpec,
+    AgentUsers, ClusterSection, GatewayHost, GatewaySection, HostTls, Peer, PeerUsers, Release,
+    StoreIdentity, StoreSpec,
 };
 use host_state::layout;
 use identity::{HostName, HostNames, Trust};
@@ -38,6 +39,8 @@ pub struct HostMaterial {
     pub issuer: String,
     /// JWTs of the agent's own users.
     pub users: AgentUsers,
+    /// Their public keys.
+    pub user_keys: PeerUsers,
 }
 
 /// Where nats-server's monitoring port of `node` is bound: always loopback. Hosts that share a machine have loopback
@@ -75,8 +78,9 @@ pub fn cluster_sections(
     let peers: BTreeMap<String, Peer> = cluster
         .present()
         .filter_map(|(host, node)| {
-            let pin = materials.get(host)?.pin.as_str().to_owned();
-            Some((host.to_string(), Peer { agent: node.agent.to_string(), pin }))
+            let HostMaterial { pin, user_keys, .. } = materials.get(host)?;
+            let (agent, pin) = (node.agent.to_string(), pin.as_str().to_owned());
+            Some((host.to_string(), Peer { agent, pin, users: Some(user_keys.clone()) }))
         })
         .collect();
     cluster

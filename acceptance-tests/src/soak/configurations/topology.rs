@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use host_state::desired::joined_config;
-use host_state::document::{AgentUsers, BinarySource, FirewallIntent, OnDrift, Profile, ServerBinary};
+use host_state::document::{
+    AgentUsers, BinarySource, FirewallIntent, OnDrift, PeerUsers, Profile, ServerBinary,
+};
 use identity::{HostName, Trust};
 use nats_config::{HostPort, LameDuck, NatsDuration, ServerConfig, Sha256Hex, SyncInterval, arbitrary};
 use proptest::collection::vec;
@@ -38,7 +40,8 @@ impl Topology {
         let materials: BTreeMap<HostName, HostMaterial> = hosts()
             .map(|host| {
                 let users = AgentUsers { system_jwt: String::new(), probe_jwt: String::new() };
-                (host.clone(), HostMaterial { pin: pin(host), issuer: String::new(), users })
+                let user_keys = PeerUsers { system: String::new(), probe: String::new() };
+                (host.clone(), HostMaterial { pin: pin(host), issuer: String::new(), users, user_keys })
             })
             .collect();
         let pins: BTreeSet<Sha256Hex> = hosts().map(pin).collect();

@@ -10,7 +10,8 @@ use super::{Section, SectionKind};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimsSection {
-    /// By account public key (`A...`). The system account is not among them: it stands in each server's configuration.
+    /// By account public key (`A...`). System and probe account stand in each server's configuration, and here as well once
+    /// users of lost hosts are revoked in them.
     pub accounts: BTreeMap<String, ClaimEntry>,
 }
 

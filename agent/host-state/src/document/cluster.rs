@@ -161,6 +161,20 @@ pub struct Peer {
     pub agent: String,
     /// Pin of its leaf key: SHA-256 of the subject public key info, 64 lower-case hex digits.
     pub pin: String,
+    /// Its agent's NATS users; absent in what was signed before they were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<PeerUsers>,
+}
+
+/// Public keys (`U...`) of an agent's own NATS users. Neighbours keep them, so that they can be revoked when the host is
+/// lost and nobody can ask it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerUsers {
+    /// In the system account.
+    pub system: String,
+    /// In the probe account.
+    pub probe: String,
 }
 
 /// Who may reach the managed ports; cluster and gateway peers are derived.

@@ -19,6 +19,7 @@ use crate::rollout::audit::Heard;
 use crate::rollout::heads::{AWAITED, Heads, PLANNED};
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
+use crate::rollout::lost::{lost_users, revoked_users};
 use crate::rollout::material::material;
 use crate::rollout::plan::{Course, Past, course};
 use crate::rollout::progress::Bounds;
@@ -76,7 +77,11 @@ impl Conduct<'_> {
         self.as_planned(&hosts.joined)?;
         if hosts.joined.values().any(|one| one.cluster().is_some()) {
             self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
-            claims.keep_trusted(hosts.system.authority()?).await?;
+            let authority = hosts.system.authority()?;
+            claims.keep_trusted(authority).await?;
+            // Before anybody forgets whom to revoke.
+            let users = lost_users(&hosts.joined);
+            claims.keep_own_accounts(authority, &users, &hosts.system.absent).await?;
         }
         let reports: BTreeMap<HostName, Report> =
             hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.report.clone())).collect();
@@ -343,12 +348,14 @@ pub(super) fn materials(
     joined: &BTreeMap<HostName, Joined>,
 ) -> Result<BTreeMap<HostName, HostMaterial>, Diagnostics> {
     let now = OffsetDateTime::now_utc();
+    let revoked = revoked_users(joined)?;
     let mut materials = BTreeMap::new();
     let mut problems = Diagnostics::new();
     for (host, node) in cluster.present() {
         let Some(one) = joined.get(host) else { continue };
         let kept = one.cluster();
-        match material(authority, trust, &one.keys, &host_names(host, node), kept.as_ref(), now) {
+        let revoked_at = revoked.get(&one.keys.system_user).copied();
+        match material(authority, trust, &one.keys, &host_names(host, node), kept.as_ref(), revoked_at, now) {
             Ok(made) => _ = materials.insert(host.clone(), made),
             Err(why) => problems
                 .error(format!("No certificate can be made for `{host}`"), format!("{}.", chain(&why))),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_state::document::{AgentUsers, Release, canonical};
+use host_state::document::{AgentUsers, PeerUsers, Release, canonical};
 use identity::HostName;
 use nats_config::Sha256Hex;
 use serde_json::{Value, json};
@@ -19,6 +19,10 @@ fn materials(cluster: &Cluster) -> BTreeMap<HostName, HostMaterial> {
         users: AgentUsers {
             system_jwt: format!("system user of {host}"),
             probe_jwt: format!("probe user of {host}"),
+        },
+        user_keys: PeerUsers {
+            system: format!("system key of {host}"),
+            probe: format!("probe key of {host}"),
         },
     };
     cluster.nodes.keys().map(|host| (host.clone(), material(host))).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_state::document::{AgentUsers, Profile};
+use host_state::document::{AgentUsers, PeerUsers, Profile};
 use nats_config::Sha256Hex;
 use proptest::prelude::*;
 
@@ -69,7 +69,8 @@ proptest! {
         prop_assert!(cluster_problems(&cluster, true).iter().all(|problem| problem.is_advice));
         let materials: BTreeMap<_, _> = cluster.nodes.keys().map(|host| {
             let users = AgentUsers { system_jwt: String::new(), probe_jwt: String::new() };
-            (host.clone(), HostMaterial { pin: Sha256Hex::of(host.as_str().as_bytes()), issuer: String::new(), users })
+            let user_keys = PeerUsers { system: String::new(), probe: String::new() };
+            (host.clone(), HostMaterial { pin: Sha256Hex::of(host.as_str().as_bytes()), issuer: String::new(), users, user_keys })
         }).collect();
         let sections = cluster_sections(&cluster, &authority().trust(), &serde_json::Value::Null, &materials, None);
         let present: BTreeSet<_> = cluster.present().map(|(host, _)| host.clone()).collect();
