@@ -131,8 +131,8 @@ impl Conductor<'_> {
         let runs = |one: &&Joined| one.report.run == RunStatus::Running;
         let pins: Vec<String> = self.hosts.values().filter(runs).map(|one| one.keys.leaf_pin()).collect();
         let told = |one: &Joined| one.head(SectionKind::Gateway)?.body::<GatewaySection>().ok();
-        let mut told = self.hosts.values().filter_map(told);
-        !self.absent().is_empty() || told.any(|section| pins.iter().any(|pin| !section.pins.contains(pin)))
+        let let_in = self.hosts.values().filter_map(told).map(|section| section.pins);
+        !self.absent().is_empty() || is_kept_out(&pins, let_in)
     }
 
     /// Every agent has seen a meta leader, so that none will ever be formed into another system.
@@ -461,6 +461,11 @@ impl Conductor<'_> {
     }
 }
 
+/// Whether somebody lets in by pins, and not all of those that run.
+fn is_kept_out(running: &[String], mut let_in: impl Iterator<Item = BTreeSet<String>>) -> bool {
+    let_in.any(|pins| running.iter().any(|pin| !pins.contains(pin)))
+}
+
 /// Who is to lead the meta group while `hosts` restart: a running server, of a cluster in which none of them is where
 /// there is one; absent when no other runs.
 fn successor<'a>(hosts: &BTreeSet<HostName>, running: &'a BTreeMap<String, String>) -> Option<&'a str> {
@@ -482,6 +487,19 @@ fn verb(impact: Impact) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_is_back_is_kept_out_until_all_have_its_pin() {
+        let pins = |list: &[&str]| list.iter().map(|pin| (*pin).to_owned()).collect::<BTreeSet<_>>();
+        let running = ["a", "b"].map(str::to_owned);
+        for (told, is_kept_out) in [
+            (vec![], false),
+            (vec![pins(&["a", "b"]), pins(&["a", "b", "held"])], false),
+            (vec![pins(&["a", "b"]), pins(&["a"])], true),
+        ] {
+            assert_eq!(super::is_kept_out(&running, told.clone().into_iter()), is_kept_out, "{told:?}");
+        }
+    }
 
     #[test]
     fn the_meta_leader_hands_over_to_a_server_that_runs() {
