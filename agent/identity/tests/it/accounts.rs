@@ -108,8 +108,10 @@ fn claims_of_others_are_refused() {
     let error = decode_account(&jwt, &trust).unwrap_err();
     assert!(matches!(error, DecodeAccountError::Jwt(JwtError::Signature { .. })), "{error}");
 
-    let system = decode_account(&trust.system_account_jwt, &trust).unwrap_err();
-    assert_eq!(std::error::Error::source(&system).unwrap().to_string(), "account name `SYS` is reserved");
+    // A reserved name is the system account's own: under another key nobody has it.
+    let named = edited(&claims, &operator_signing_key(), |json| json["name"] = "SYS".into());
+    let error = decode_account(&named, &trust).unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "account name `SYS` is reserved");
     let generation = |operator_signing| {
         authority_of(0, "acme", Generations { operator_signing, ..Generations::default() })
     };
@@ -120,6 +122,25 @@ fn claims_of_others_are_refused() {
     // Each signs by the key before its newest, which those trust that were not told of the newest yet.
     assert!(is_trusted(1, 2) && is_trusted(2, 1) && is_trusted(3, 2) && is_trusted(2, 2) && is_trusted(3, 3));
     assert!(!is_trusted(3, 1) && !is_trusted(1, 3));
+}
+
+#[test]
+fn the_authoritys_own_accounts_are_read_and_signed_anew_with_revocations() {
+    for generations in [Generations::default(), Generations { account_signing: 3, ..Generations::default() }]
+    {
+        let authority = authority_of(0, "acme", generations);
+        let trust = authority.trust();
+        let [system, probe] = authority.own_accounts();
+        for (claims, jwt) in [(system, &trust.system_account_jwt), (probe, &trust.probe_account_jwt)] {
+            let told = decode_account(jwt, &trust).unwrap();
+            assert_eq!(told.claims, claims);
+            let mut revoked = claims;
+            revoked.revocations.insert(Revoked::All, ISSUED);
+            let signed = decode_account(&authority.account_jwt(&revoked, ISSUED).unwrap(), &trust).unwrap();
+            assert_eq!(signed.claims, revoked);
+            assert!(signed.issued_at > told.issued_at, "servers keep the newer one");
+        }
+    }
 }
 
 #[test]
