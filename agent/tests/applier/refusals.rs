@@ -186,7 +186,7 @@ async fn a_host_that_is_not_fit_for_production_is_refused_and_says_why() {
         "not fit for production: ",
         "`capacity` is 4194304 TiB",
         "allowed is `max_storage` at most",
-        "lower `max_storage` to",
+        "set `max_storage = \"",
     ] {
         assert!(reason.contains(part), "{part}: {reason}");
     }
