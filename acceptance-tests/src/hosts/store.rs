@@ -86,7 +86,7 @@ const CASES: &[Case] = &[
         words: "is mounted read-only at `/data`",
         disk: Disk::Own,
         hand: "mount -o remount,ro /data",
-        undo: "mount -o remount,rw /data",
+        undo: "mount -o remount,rw /data; systemctl restart nats-agent-applier.service nats-agent.service",
     },
     Case {
         what: "full disk",

@@ -295,7 +295,8 @@ fn store(danger: &StoreDanger) -> Finding {
             format!(
                 "store directory `{directory}` cannot be written: {disk} is mounted read-only at `{point}`"
             ),
-            "a disk with errors is remounted read-only: look at `dmesg`, repair it, mount it `rw`, then plan again",
+            "a disk with errors is remounted read-only: look at `dmesg`, repair it, mount it `rw`, restart \
+             `nats-agent-applier.service`, which sees mounts as they were when it started, then plan again",
         ),
         StoreDanger::Full { directory, disk, has_ballast } => {
             let problem = format!("store directory `{directory}` is full: {disk} has no free byte");

@@ -151,7 +151,8 @@ fn options_rule(mount: &Mount) -> Found {
     if mount.is_read_only() {
         return Found::refuse(
             value,
-            "a file system with errors is remounted read-only: look at `dmesg`, repair it, mount it `rw`",
+            "a file system with errors is remounted read-only: look at `dmesg`, repair it, mount it `rw` and restart \
+             `nats-agent-applier.service`, which sees mounts as they were when it started",
         );
     }
     match ["nobarrier", "barrier=0", "data=writeback"].into_iter().find(|option| has(option)) {
