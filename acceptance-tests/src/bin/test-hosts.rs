@@ -14,6 +14,8 @@ use clap::Parser;
 
 /// The check that needs an applier of its own.
 const KILL: &str = "kill";
+/// The check that has a process of the firewall's own proof killed.
+const FIREWALL: &str = "firewall";
 /// The check that needs the hosts to be traced from their first boot on.
 const TRACE: &str = "trace";
 
@@ -29,7 +31,7 @@ struct Arguments {
     /// Where everything random starts; of the clock when absent. Printed where it is used.
     #[arg(long)]
     seed: Option<u64>,
-    /// So many rounds in checks that go in rounds.
+    /// So many rounds in checks that go in rounds; without it the whole of them. Of `firewall` it makes a sample.
     #[arg(long)]
     rounds: Option<u64>,
     /// Leave the hosts running at the end, until Enter is pressed. Says how to look into them.
@@ -85,6 +87,10 @@ fn start() -> Result<()> {
             let applier = binaries::build("struck-applier")?;
             words.extend(["--struck-applier".to_owned(), applier.display().to_string()]);
         }
+        if is_wanted(&arguments, FIREWALL) {
+            // It is looked for beside this program.
+            binaries::build("netfilter")?;
+        }
         return isolation::enter(&words);
     };
     isolation::enter(&words)?;
@@ -95,7 +101,7 @@ fn start() -> Result<()> {
 fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(seed_of_clock);
     let extent = Extent { rounds: arguments.rounds, seed, is_traced: is_wanted(arguments, TRACE) };
-    let mut stage = Stage::new(programs, extent)?;
+    let mut stage = Stage::new(programs.clone(), extent)?;
     let mut broken = Vec::new();
     // After a check that could not be made nobody knows what the next one would stand on.
     let mut ended: Option<&str> = None;
@@ -106,6 +112,10 @@ fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
             println!("    not made, since `{ended}` ended with an error");
             broken.push(format!("{}: not made, since `{ended}` ended with an error", check.name));
             continue;
+        }
+        if check.starts_over && stage.has_owner() {
+            drop(stage);
+            stage = Stage::new(programs.clone(), extent)?;
         }
         let started = Instant::now();
         let result = (check.run)(&mut stage);

@@ -79,6 +79,11 @@ impl Stage {
         Ok(name.to_string_lossy().into_owned())
     }
 
+    /// Whether the hosts were declared, and may have been claimed.
+    pub fn has_owner(&self) -> bool {
+        self.system.is_some()
+    }
+
     /// The hosts as they are.
     pub fn hosts(&mut self) -> &mut Hosts {
         &mut self.hosts

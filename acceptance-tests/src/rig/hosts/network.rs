@@ -86,10 +86,20 @@ impl Place {
     }
 }
 
-/// All networks. They end with this process.
+/// All networks. They end with this, and with the process whatever happens.
 #[derive(Debug)]
 pub struct Lan {
     _own: (),
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        // What is left of them ends with this process.
+        let _ = own_batch("link del operator\n");
+        for name in [ROUTER, STRANGER] {
+            let _ = run(Command::new("ip").args(["netns", "del", name]));
+        }
+    }
 }
 
 impl Lan {
