@@ -1,5 +1,8 @@
 //! Hosts that were lost: one is rebuilt under its name with another key, one is taken out for good. Whoever has what they
-//! held is out of every route and gateway.
+//! held is out of every route and gateway, and of every agent.
+
+#[path = "rejoin/neighbour.rs"]
+mod neighbour;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +18,16 @@ use acceptance_tests::scenario::system::{DEADLINE, System, monitor, tells, varz}
 use acceptance_tests::scenario::traffic;
 use acceptance_tests::tools;
 use host_state::{SectionKind, layout};
+use nats_agent_api::CallError;
 use serde_json::{Value, json};
+
+use neighbour::{Stolen, connect, tried};
 
 /// A lost host's server is out of every route and gateway this long after the apply that says so.
 const REVOKED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A host that is back has fetched claims this long after it was taken in again: two rounds of its agent, and a little.
+const CLAIMS_WITHIN: Duration = Duration::from_secs(150);
 
 /// Copies a folder, following its links: what a thief of the disk has.
 fn copy(from: &Path, to: &Path) {
@@ -80,6 +89,14 @@ fn refusals(system: &System, hosts: &[String], credentials: &[PathBuf]) -> Vec<S
         }
     }
     refused
+}
+
+/// Generation of the newest claims in a host's ledger.
+fn claims_generation(system: &System, host: &str) -> u64 {
+    let file =
+        system.host(host).state_dir().join(layout::LEDGER).join(layout::ledger_file(SectionKind::Claims));
+    let ledger: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    ledger["content"]["accepted"]["header"]["generation"].as_u64().unwrap()
 }
 
 fn server_id(system: &System, host: &str) -> String {
@@ -167,6 +184,11 @@ fn a_rebuilt_host_is_claimed_anew_and_what_it_held_before_opens_nothing() {
     let everybody: Vec<String> = system.hosts().iter().map(|host| host.name().to_owned()).collect();
     let refused = refusals(&system, &everybody, &users);
     assert_eq!(refused.len(), 2 * everybody.len(), "what it held before logs in nowhere: {refused:#?}");
+    for (what, identity) in Stolen::from(&system, system.host(REBUILT), &stolen).all() {
+        let (answered, refused) = tried(&system, &everybody, identity);
+        assert_eq!(answered, Vec::<String>::new(), "{what} that it had before");
+        assert_eq!(refused.len(), everybody.len(), "{what} that it had before: {refused:#?}");
+    }
 
     let victim = system.host("east-1");
     let linked = links(&system, "east-1");
@@ -209,6 +231,15 @@ fn a_lost_host_is_out_of_every_route_and_gateway_ten_seconds_after_its_apply() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let client = runtime.block_on(traffic::connect(system.host("west-1"), &users[0])).unwrap();
     let server = system.host(LOST).server_pid().unwrap();
+    // As a neighbour it may fetch claims, by any certificate of its own key, and nothing else.
+    let stolen = Stolen::from(&system, system.host(LOST), &system.host(LOST).state_dir());
+    for (what, identity) in &stolen.pinned {
+        let (answered, refused) = tried(&system, &others, identity);
+        let claims: Vec<String> = others.iter().map(|host| format!("{host}: Claims: yes")).collect();
+        assert_eq!((answered, refused), (claims, vec![]), "{what} is worth something before");
+    }
+    let open = runtime.block_on(connect(&system, system.host("west-1"), &stolen.pinned[0].1)).unwrap();
+    assert!(runtime.block_on(open.claims()).unwrap().is_some(), "a connection that stays open");
     system.resource("nats_cluster", "east")["nodes"][LOST]["absent"] = json!(true);
     let applied = system.apply();
     let since = Instant::now();
@@ -223,6 +254,14 @@ fn a_lost_host_is_out_of_every_route_and_gateway_ten_seconds_after_its_apply() {
     let refused = refusals(&system, &others, &users);
     assert_eq!(refused.len(), 2 * others.len(), "both users, by each other server: {refused:#?}");
     println!("a stolen user: {}", refused[0]);
+    for (what, identity) in stolen.all() {
+        let (answered, refused) = tried(&system, &others, identity);
+        assert_eq!(answered, Vec::<String>::new(), "{what}");
+        assert_eq!(refused.len(), others.len(), "{what}: {refused:#?}");
+        println!("{what}: {}", refused[0]);
+    }
+    let error = runtime.block_on(open.claims()).unwrap_err();
+    assert!(matches!(error, CallError::Denied { .. }), "the connection that was open: {error}");
     // It tries again and again, and stays out: each other server refuses its certificate.
     for (host, seen) in others.iter().zip(logged) {
         let refuses = || Ok(log(&system, host)[seen..].lines().any(|line| line.contains("handshake error")));
@@ -253,4 +292,14 @@ fn a_lost_host_is_out_of_every_route_and_gateway_ten_seconds_after_its_apply() {
     assert_eq!(refused.len(), 2 * everybody.len(), "{refused:#?}");
     let own = stolen_users(&folder.join("own-users"), &system.host(LOST).state_dir());
     assert_eq!(refusals(&system, &everybody, &own), Vec::<String>::new());
+    // It is a neighbour again, and fetches what was written while it was away.
+    let (answered, _) = tried(&system, &others, &stolen.pinned[0].1);
+    assert_eq!(answered.len(), others.len(), "{answered:#?}");
+    let newest = claims_generation(&system, "east-1");
+    let since = Instant::now();
+    wait_until("the claims of its neighbours", CLAIMS_WITHIN, || {
+        Ok(claims_generation(&system, LOST) == newest)
+    })
+    .unwrap();
+    println!("it has the newest claims {:?} after it was taken in again", since.elapsed());
 }

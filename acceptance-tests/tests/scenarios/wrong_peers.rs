@@ -12,6 +12,7 @@ use std::time::Duration;
 use acceptance_tests::rig::process::Process;
 use acceptance_tests::rig::wait::wait_until;
 use acceptance_tests::tools;
+use host_state::layout;
 use identity::{Authority, HostNames, HostSecret, HostSeeds, LeafPem, mint_leaf};
 use nats_agent_api::server::METHODS;
 use nats_agent_api::wrong_peer;
@@ -32,7 +33,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 fn no_wrong_caller_gets_through_to_a_real_agent() {
     let system = System::running(&[("east", 2)]);
     let address = system.host("east-1").agent_address().to_string();
-    let matrix = Runtime::new().unwrap().block_on(wrong_peer::matrix(&address, &system.authority()));
+    let neighbour =
+        fs::read_to_string(system.host("east-2").state_dir().join(layout::HOST_SECRET_FILE)).unwrap();
+    let neighbour = HostSecret::from_json(&neighbour).unwrap();
+    let authority = system.authority();
+    let matrix = wrong_peer::matrix(&address, &authority, &neighbour);
+    let matrix = Runtime::new().unwrap().block_on(matrix);
     let calls = METHODS.len() + 1;
     println!(
         "{} kinds of wrong caller and {} right ones x {calls} calls = {} tried, {} accepted wrongly",
@@ -211,8 +217,7 @@ fn a_key_that_no_document_pins_joins_neither_route_nor_gateway() {
         ),
     ];
     for (what, link) in links {
-        let server_log =
-            || fs::read_to_string(victim.state_dir().join(host_state::layout::LOG_FILE)).unwrap();
+        let server_log = || fs::read_to_string(victim.state_dir().join(layout::LOG_FILE)).unwrap();
         let seen = server_log().len();
         let intruder = unpinned(&folder, address, &authority, &link);
         let refusal =

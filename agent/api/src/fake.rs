@@ -73,6 +73,8 @@ pub struct Script {
     pub mesh: Option<MeshRow>,
     /// Targets that a probe does not reach.
     pub unreachable: BTreeSet<String>,
+    /// Pins of the keys of peers that it lets in, 64 lower-case hex digits each; none by default.
+    pub peers: BTreeSet<String>,
     /// Each roll puts firewall rules on trial.
     pub trials: bool,
     /// The token has died.
@@ -130,6 +132,7 @@ impl Default for Script {
             audit: Vec::new(),
             mesh: None,
             unreachable: BTreeSet::new(),
+            peers: BTreeSet::new(),
             trials: false,
             token_expired: false,
             answers: Arc::new(|_, _| Vec::new()),

@@ -19,6 +19,8 @@ pub struct Caller {
     pub role: Role,
     /// Serial of the certificate, lower-case hex.
     pub serial: String,
+    /// Pin of the certificate's key: SHA-256 of its SubjectPublicKeyInfo (DER), 64 lower-case hex digits.
+    pub spki_pin: String,
     /// When its connection was opened, by [`boot_ms`] of the agent's machine.
     pub opened_ms: u64,
 }

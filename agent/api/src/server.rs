@@ -60,7 +60,7 @@ pub enum ServiceError {
     /// The ledger cannot be read: changes are frozen.
     #[error("{0}")]
     Frozen(String),
-    /// The caller's role may not do this.
+    /// The caller may not do this: its role may not, or it is a peer whom this host's sections do not know.
     #[error("{0}")]
     Denied(String),
     /// Anything else, with its chain of causes.
@@ -71,6 +71,12 @@ pub enum ServiceError {
 /// A claimed agent. Roles are checked before any of these is called.
 #[async_trait]
 pub trait AgentService: Send + Sync + 'static {
+    /// Lets a peer make a call, whose certificate has the key of this pin ([`Caller::spki_pin`]): asked before every call of
+    /// that role, so that a connection which is open already is worth no more than a new one.
+    ///
+    /// # Errors
+    /// [`ServiceError::Denied`] when the sections that this host holds do not pin that key, or cannot be read.
+    async fn admit_peer(&self, spki_pin: &str) -> Result<(), ServiceError>;
     /// The host after a fresh sweep, and the sections in its ledger; with the hash of record `audit_seq` of its audit log,
     /// unless that is 0.
     async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError>;

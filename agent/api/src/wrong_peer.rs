@@ -9,7 +9,7 @@ mod attempt;
 mod certificates;
 mod peers;
 
-use identity::Authority;
+use identity::{Authority, HostSecret};
 
 use crate::server::{METHODS, is_allowed};
 use attempt::{Call, Verdict};
@@ -30,10 +30,11 @@ pub struct Matrix {
 
 /// Tries every wrong peer on the claimed agent of `authority` at `address` (`host:port`), and every right one.
 ///
-/// It makes calls that change nothing: no sections, empty ids. Takes some seconds.
-pub async fn matrix(address: &str, authority: &Authority) -> Matrix {
+/// `neighbour` is a host whose leaf key the agent's sections pin, so that its certificates are refused for what else is wrong
+/// with them. It makes calls that change nothing: no sections, empty ids. Takes some seconds.
+pub async fn matrix(address: &str, authority: &Authority, neighbour: &HostSecret) -> Matrix {
     let mut matrix = Matrix { wrong: 0, tried: 0, accepted: Vec::new(), denied: Vec::new() };
-    for peer in peers::all(authority) {
+    for peer in peers::all(authority, neighbour) {
         matrix.wrong += usize::from(peer.role.is_none());
         for call in METHODS.into_iter().map(Call::Method).chain([Call::Claim]) {
             let verdict = peer.attempt.call(address, call).await;

@@ -2,7 +2,10 @@
 //!
 //! Shortly after start every neighbour is asked, then a few at random each minute: what one host has, all have within
 //! minutes, and an idle agent costs a few handshakes a minute however large the system. The applier verifies what is
-//! fetched like any other section; the neighbour only has to be a host of the same authority.
+//! fetched like any other section; the neighbour only has to be a host of the same authority. A neighbour answers those whose
+//! key it was told of: a host that was marked absent is refused until others have taken it in again.
+//!
+//! Until some neighbour has answered, all are asked in every round.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,7 +82,7 @@ pub async fn run(applier: Arc<dyn Applier>, stop: CancellationToken) {
             let round = round(applier.as_ref(), &claimed, &identity, first);
             tokio::select! {
                 () = stop.cancelled() => return,
-                asked = round => first &= !asked,
+                answered = round => first &= !answered,
             }
         }
         tokio::select! {
@@ -97,7 +100,7 @@ async fn claimed(states: &mut tokio::sync::watch::Receiver<ClaimState>) -> Optio
     }
 }
 
-/// Asks neighbours one after another; whether there was any to ask.
+/// Asks neighbours one after another; whether any answered.
 async fn round(applier: &dyn Applier, claimed: &Claimed, identity: &ApiIdentity, all: bool) -> bool {
     let sections = match applier.sections().await {
         Ok(sections) => sections,
@@ -107,16 +110,18 @@ async fn round(applier: &dyn Applier, claimed: &Claimed, identity: &ApiIdentity,
         }
     };
     let neighbours = neighbours(&sections, &claimed.host);
-    let known = !neighbours.is_empty();
     let asked = if all { neighbours.into_iter().collect() } else { some(neighbours, ASKED) };
+    let mut is_answered = false;
     for (host, neighbour) in asked {
-        match fetch(applier, claimed, identity, &host, neighbour).await {
+        let fetched = fetch(applier, claimed, identity, &host, neighbour).await;
+        is_answered |= fetched.is_ok();
+        match fetched {
             Ok(true) => tracing::info!(host, "newer claims were fetched from a neighbour"),
             Ok(false) => {}
             Err(error) => tracing::debug!(error = %host_state::chain(&error), "claims were not fetched"),
         }
     }
-    known
+    is_answered
 }
 
 async fn fetch(

@@ -3,6 +3,7 @@
 //! Roles were checked before any of these is called (`nats_agent_api::server::is_allowed`); signatures are the
 //! applier's to check.
 
+mod admit_peer;
 mod apply;
 mod claims;
 mod lease;
@@ -14,6 +15,7 @@ mod probe;
 mod trial;
 mod tunnel;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -41,6 +43,7 @@ pub struct Agent {
     applier: Arc<dyn Applier>,
     sweeps: Shared<Observation>,
     claims: Shared<Option<SignedSection>>,
+    pins: Shared<BTreeSet<String>>,
     owners_tunnels: Semaphore,
     others_tunnels: Semaphore,
     applies: TaskTracker,
@@ -54,6 +57,7 @@ impl Agent {
             applier,
             sweeps: Shared::default(),
             claims: Shared::default(),
+            pins: Shared::default(),
             owners_tunnels: Semaphore::new(MAX_TUNNELS),
             others_tunnels: Semaphore::new(MAX_TUNNELS),
             applies,
@@ -63,6 +67,10 @@ impl Agent {
 
 #[async_trait]
 impl AgentService for Agent {
+    async fn admit_peer(&self, spki_pin: &str) -> Result<(), ServiceError> {
+        admit_peer::admit_peer(self.applier.as_ref(), &self.pins, spki_pin).await
+    }
+
     async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError> {
         observe::observe(self.applier.as_ref(), &self.sweeps, audit_seq).await
     }
@@ -135,6 +143,7 @@ pub(super) fn service_error(error: ApplierError) -> ServiceError {
 
 /// A caller in the applier's words.
 fn caller_of(caller: Caller) -> roles::Caller {
-    let Caller { role, serial, opened_ms } = caller;
+    // Whose key it is matters where callers are let in, which is over by now.
+    let Caller { role, serial, spki_pin: _, opened_ms } = caller;
     roles::Caller { role, serial, opened_ms }
 }

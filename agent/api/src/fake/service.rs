@@ -92,6 +92,13 @@ impl Service {
 
 #[async_trait]
 impl AgentService for Service {
+    async fn admit_peer(&self, spki_pin: &str) -> Result<(), ServiceError> {
+        if self.shared.script().peers.contains(spki_pin) {
+            return Ok(());
+        }
+        Err(ServiceError::Denied(format!("the key `{spki_pin}` is none of the script's peers")))
+    }
+
     async fn observe(&self, audit_seq: u64) -> Result<Observation, ServiceError> {
         self.enter(Method::Observe).await?;
         Ok(self.observation(audit_seq))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use host_state::chain;
 use host_state::document::canonical;
+use identity::Role;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -33,6 +34,15 @@ pub(super) struct Adapter {
 impl Adapter {
     pub(super) fn new(service: Arc<dyn AgentService>) -> Adapter {
         Adapter { service }
+    }
+
+    /// Whether this caller may call now. Those that the fleet CA vouches for are let in by their role until their certificate
+    /// ends; a host signs new ones by itself, so of a peer the service is asked each time.
+    pub(super) async fn admit(&self, caller: &Caller) -> Result<(), Status> {
+        match caller.role {
+            Role::Peer => self.service.admit_peer(&caller.spki_pin).await.map_err(status),
+            Role::Operator | Role::Reader | Role::Account(_) => Ok(()),
+        }
     }
 }
 

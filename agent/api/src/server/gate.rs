@@ -1,6 +1,7 @@
-//! What stands before every call: the caller's role, how much it may send, how many calls of its role are under way.
+//! What stands before every call: the caller's role, how much it may send, how many calls of its role are under way, and
+//! of a peer whether its key is pinned.
 //!
-//! All three are settled by the headers alone. A body that nobody may send, or that is larger than its call can need, is
+//! All of it is settled by the headers alone. A body that nobody may send, or that is larger than its call can need, is
 //! never collected; what one role has under way never takes the place of another's.
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use tower::Service;
 
 use super::adapter::{Adapter, caller};
 use super::{METHODS, Method};
+use crate::order::Caller;
 use crate::wire::agent_server::{AgentServer, SERVICE_NAME};
 use crate::{MAX_DOWN_BYTES, MAX_UP_BYTES};
 
@@ -112,8 +114,12 @@ impl Pools {
         }
     }
 
-    /// A place for a call, or why it is refused unread.
-    fn admit(&self, method: Method, extensions: &Extensions) -> Result<OwnedSemaphorePermit, Status> {
+    /// A place for a call, and whose it is, or why it is refused unread.
+    fn admit(
+        &self,
+        method: Method,
+        extensions: &Extensions,
+    ) -> Result<(Caller, OwnedSemaphorePermit), Status> {
         let caller = caller(method, extensions)?;
         let places = match &caller.role {
             Role::Operator => &self.operators,
@@ -121,10 +127,11 @@ impl Pools {
             Role::Account(_) => &self.accounts,
             Role::Peer => &self.peers,
         };
-        places.of(method).try_acquire_owned().map_err(|_| {
+        let place = places.of(method).try_acquire_owned().map_err(|_| {
             let role = &caller.role;
             Status::unavailable(format!("too many calls of `{method:?}` at once by role `{role}`"))
-        })
+        })?;
+        Ok((caller, place))
     }
 }
 
@@ -158,16 +165,19 @@ impl Service<Request<Body>> for Gate {
         let Some(method) = method_of(request.uri().path()) else {
             return Box::pin(async { Ok(Status::unimplemented("there is no such call").into_http()) });
         };
-        let place = match self.pools.admit(method, request.extensions()) {
-            Ok(place) => place,
+        let (caller, place) = match self.pools.admit(method, request.extensions()) {
+            Ok(admitted) => admitted,
             Err(refusal) => return Box::pin(async { Ok(refusal.into_http()) }),
         };
         let mut server = AgentServer::from_arc(Arc::clone(&self.adapter))
             .max_decoding_message_size(max_bytes(method))
             .max_encoding_message_size(MAX_DOWN_BYTES);
-        let answered = Service::call(&mut server, request);
+        let adapter = Arc::clone(&self.adapter);
         Box::pin(async move {
-            let response = answered.await?;
+            if let Err(refusal) = adapter.admit(&caller).await {
+                return Ok(refusal.into_http());
+            }
+            let response = Service::call(&mut server, request).await?;
             Ok(response.map(|body| Body::new(Held { body, _place: place })))
         })
     }
@@ -203,7 +213,6 @@ impl HttpBody for Held {
 mod tests {
     use super::super::listener::Channel;
     use super::*;
-    use crate::order::Caller;
 
     #[test]
     fn every_method_is_known_by_its_path_and_nothing_else() {
@@ -220,7 +229,7 @@ mod tests {
         let pools = Pools::new();
         let asks = |role: Role, method| {
             let mut extensions = Extensions::new();
-            let caller = Caller { role, serial: "1".to_owned(), opened_ms: 0 };
+            let caller = Caller { role, serial: "1".to_owned(), spki_pin: "0".repeat(64), opened_ms: 0 };
             extensions.insert(Channel { caller, exporter: [0; crate::tls::EXPORTER_BYTES] });
             pools.admit(method, &extensions)
         };

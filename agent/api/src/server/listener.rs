@@ -192,8 +192,8 @@ async fn handshaken(
     let chain = connection.peer_certificates().unwrap_or_default();
     let (leaf, above) = chain.split_first().ok_or_else(|| io::Error::other("no certificate was shown"))?;
     let holder = tls.verifier.caller(leaf, above, UnixTime::now()).map_err(io::Error::other)?;
-    let Holder { role, serial } = holder;
-    let caller = Caller { role, serial, opened_ms };
+    let Holder { role, serial, spki_pin } = holder;
+    let caller = Caller { role, serial, spki_pin, opened_ms };
     let exporter = connection
         .export_keying_material([0_u8; EXPORTER_BYTES], EXPORTER_LABEL, None)
         .map_err(io::Error::other)?;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use identity::{AuthorityName, CertificateAuthority, Role, caller_role};
+use identity::{AuthorityName, CertificateAuthority, CertificateInfo, Role, caller_role};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -148,6 +148,8 @@ pub(super) struct Holder {
     pub(super) role: Role,
     /// Serial of the certificate, lower-case hex.
     pub(super) serial: String,
+    /// As [`Caller::spki_pin`](crate::order::Caller::spki_pin).
+    pub(super) spki_pin: String,
 }
 
 impl CallerVerifier {
@@ -185,8 +187,8 @@ impl CallerVerifier {
             tracing::info!(%role, "caller refused: only an operator may claim");
             return Err(refuse());
         }
-        let serial = info(leaf).ok_or(CertificateError::BadEncoding)?.serial;
-        Ok(Holder { role, serial })
+        let CertificateInfo { serial, spki_pin, .. } = info(leaf).ok_or(CertificateError::BadEncoding)?;
+        Ok(Holder { role, serial, spki_pin })
     }
 }
 

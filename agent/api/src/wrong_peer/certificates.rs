@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use identity::{
-    Authority, AuthorityName, CertificatePem, ClientIdentity, Generations, HostKeys, PublicKeyInfo, Role,
-    RootKey, mint_leaf,
+    Authority, AuthorityName, CertificatePem, ClientIdentity, Generations, HostKeys, HostSecret,
+    PublicKeyInfo, Role, RootKey, mint_leaf,
 };
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, PublicKeyData, SanType};
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -56,16 +56,21 @@ pub(super) fn self_signed(authority: &Authority, role: &Role, now: OffsetDateTim
     ClientIdentity { chain: vec![certificate.into()], key: Zeroizing::new(key.serialize_der()) }
 }
 
-/// A host of the authority whose root user signs whatever they like.
+/// A host of the authority whose root user signs whatever they like, with a leaf key that agents know.
 pub(super) struct HostIssuer<'a> {
     authority: &'a Authority,
+    neighbour: &'a HostSecret,
     key: KeyPair,
     certificate: CertificatePem,
     now: OffsetDateTime,
 }
 
 impl<'a> HostIssuer<'a> {
-    pub(super) fn new(authority: &'a Authority, now: OffsetDateTime) -> HostIssuer<'a> {
+    pub(super) fn new(
+        authority: &'a Authority,
+        neighbour: &'a HostSecret,
+        now: OffsetDateTime,
+    ) -> HostIssuer<'a> {
         let key = KeyPair::generate().expect("ring has randomness");
         let keys = HostKeys {
             issuer_spki: PublicKeyInfo::from_der(&key.subject_public_key_info()).expect("a P-256 key"),
@@ -73,7 +78,7 @@ impl<'a> HostIssuer<'a> {
         };
         let life = Duration::from_secs(86_400);
         let certificate = authority.issuer(&keys, &host_names(HOST), now, life).expect("good names");
-        HostIssuer { authority, key, certificate, now }
+        HostIssuer { authority, neighbour, key, certificate, now }
     }
 
     /// A leaf of this issuer, for callers or for servers only.
@@ -91,14 +96,28 @@ impl<'a> HostIssuer<'a> {
         role: Option<Role>,
         change: impl FnOnce(&mut CertificateParams),
     ) -> ClientIdentity {
-        let leaf = KeyPair::generate().expect("ring has randomness");
+        let der = PrivatePkcs8KeyDer::from(self.neighbour.leaf_key_der().to_vec());
+        self.forged_with(&KeyPair::try_from(&der).expect("a host's key"), role, change)
+    }
+
+    /// A leaf of this issuer for a peer, right but for its key, of which no section tells.
+    pub(super) fn of_unpinned_key(&self) -> ClientIdentity {
+        self.forged_with(&KeyPair::generate().expect("ring has randomness"), Some(Role::Peer), |_| {})
+    }
+
+    fn forged_with(
+        &self,
+        leaf: &KeyPair,
+        role: Option<Role>,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> ClientIdentity {
         let names = vec![SanType::DnsName(HOST.try_into().expect("ASCII"))];
         let mut params = params(self.authority, role.as_ref(), names);
         params.not_before = self.now - Duration::from_secs(60);
         params.not_after = self.now + Duration::from_secs(3600);
         change(&mut params);
         let issuer = Issuer::from_ca_cert_der(self.certificate.der(), &self.key).expect("an issuer of ours");
-        let certificate = params.signed_by(&leaf, &issuer).expect("plain parameters");
+        let certificate = params.signed_by(leaf, &issuer).expect("plain parameters");
         let chain = vec![certificate.into(), self.certificate.der().clone()];
         ClientIdentity { chain, key: Zeroizing::new(leaf.serialize_der()) }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use identity::{Authority, ClientIdentity, Role};
+use identity::{Authority, ClientIdentity, HostSecret, Role};
 use rcgen::{DnType, SanType};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -29,12 +29,12 @@ fn wrong(name: &'static str, attempt: Attempt) -> Peer {
 
 /// Every peer. Certificates that the fleet CA would never sign cannot be made without its key; those of hosts' issuers
 /// can, because a host has the issuer's key, and that is the attack.
-pub(super) fn all(authority: &Authority) -> Vec<Peer> {
+pub(super) fn all(authority: &Authority, neighbour: &HostSecret) -> Vec<Peer> {
     let now = OffsetDateTime::now_utc();
-    let host = HostIssuer::new(authority, now);
+    let host = HostIssuer::new(authority, neighbour, now);
     let mut peers = strangers(authority, now);
     peers.extend(out_of_time(authority, &host, now));
-    peers.extend(by_a_host(authority, &host, now));
+    peers.extend(by_a_host(authority, neighbour, &host, now));
     peers.extend(by_other_ways(authority, &host, now));
     peers.extend(right(authority, &host, now));
     peers
@@ -91,7 +91,12 @@ fn out_of_time(authority: &Authority, host: &HostIssuer<'_>, now: OffsetDateTime
 }
 
 /// What the root user of one host signs to be more than that host.
-fn by_a_host(authority: &Authority, host: &HostIssuer<'_>, now: OffsetDateTime) -> Vec<Peer> {
+fn by_a_host(
+    authority: &Authority,
+    neighbour: &HostSecret,
+    host: &HostIssuer<'_>,
+    now: OffsetDateTime,
+) -> Vec<Peer> {
     let elsewhere = certificates::stranger(authority);
     let other_name = host.forged(Some(Role::Peer), |params| {
         params.subject_alt_names.push(SanType::DnsName("east-1".try_into().expect("ASCII")));
@@ -108,7 +113,7 @@ fn by_a_host(authority: &Authority, host: &HostIssuer<'_>, now: OffsetDateTime) 
     });
     let mut alone = host.caller(Some(Role::Peer), true);
     alone.chain.truncate(1);
-    let foreign = HostIssuer::new(&elsewhere, now).caller(Some(Role::Peer), true);
+    let foreign = HostIssuer::new(&elsewhere, neighbour, now).caller(Some(Role::Peer), true);
     vec![
         wrong("operator by a host's issuer", Attempt::of(host.caller(Some(Role::Operator), true))),
         wrong("reader by a host's issuer", Attempt::of(host.caller(Some(Role::Reader), true))),
@@ -122,6 +127,7 @@ fn by_a_host(authority: &Authority, host: &HostIssuer<'_>, now: OffsetDateTime) 
         wrong("peer for servers only", Attempt::of(host.caller(Some(Role::Peer), false))),
         wrong("peer without its issuer", Attempt::of(alone)),
         wrong("peer by another authority's issuer", Attempt::of(foreign)),
+        wrong("peer of a key that no section pins", Attempt::of(host.of_unpinned_key())),
         wrong("peer below a leaf", Attempt::of(host.below_a_leaf())),
         wrong("a host's issuer itself", Attempt::of(host.issuer())),
     ]
