@@ -8,7 +8,6 @@ mod audit;
 mod boot;
 mod download;
 mod drift;
-mod firewall;
 mod join;
 mod kill;
 mod lost;
@@ -56,12 +55,6 @@ pub const CHECKS: &[Check] = &[
         promise: "units are as closed as promised, and systemd ignores nothing of them",
         starts_over: false,
         run: units::check,
-    },
-    Check {
-        name: "firewall",
-        promise: "the kernel does what the rules say, under replacement too; what locks out is undone, a hole is closed",
-        starts_over: false,
-        run: firewall::check,
     },
     Check {
         name: "join",

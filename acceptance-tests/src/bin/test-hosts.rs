@@ -14,8 +14,6 @@ use clap::Parser;
 
 /// The check that needs an applier of its own.
 const KILL: &str = "kill";
-/// The check that has a process of the firewall's own proof killed.
-const FIREWALL: &str = "firewall";
 /// The check that needs the hosts to be traced from their first boot on.
 const TRACE: &str = "trace";
 
@@ -31,7 +29,7 @@ struct Arguments {
     /// Where everything random starts; of the clock when absent. Printed where it is used.
     #[arg(long)]
     seed: Option<u64>,
-    /// So many rounds in checks that go in rounds; without it the whole of them. Of `firewall` it makes a sample.
+    /// So many rounds in checks that go in rounds; without it the whole of them.
     #[arg(long)]
     rounds: Option<u64>,
     /// Leave the hosts running at the end, until Enter is pressed. Says how to look into them.
@@ -86,10 +84,6 @@ fn start() -> Result<()> {
         if is_wanted(&arguments, KILL) {
             let applier = binaries::build("struck-applier")?;
             words.extend(["--struck-applier".to_owned(), applier.display().to_string()]);
-        }
-        if is_wanted(&arguments, FIREWALL) {
-            // It is looked for beside this program.
-            binaries::build("netfilter")?;
         }
         return isolation::enter(&words);
     };
