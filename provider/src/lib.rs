@@ -18,6 +18,8 @@ pub mod provider;
 pub mod resources;
 pub mod rollout;
 pub mod session;
+#[cfg(test)]
+mod testing;
 pub mod timeouts;
 pub mod topology;
 pub mod whoami;

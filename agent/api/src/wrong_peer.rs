@@ -5,14 +5,19 @@
 //! counts as accepted when the agent did anything but close the connection or deny it: also when it only said that the
 //! request was malformed, because then somebody without the right has been listened to.
 
+mod any_server;
 mod attempt;
 mod certificates;
+mod every_call;
 mod peers;
 
 use identity::{Authority, HostSecret};
 
 use crate::server::{METHODS, is_allowed};
 use attempt::{Call, Verdict};
+
+pub use any_server::AnyServer;
+pub use every_call::call;
 
 /// What came of the matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -149,10 +149,11 @@ fn open(section: SignedSection, trust: &Trust) -> Result<(SectionHeader, ClaimsS
 
 #[cfg(test)]
 mod tests {
-    use host_state::document::{ClaimEntry, ContentHash, canonical};
+    use host_state::document::{ClaimEntry, canonical};
     use identity::{Authority, Generations};
 
     use super::*;
+    use crate::testing::header;
 
     fn authority(root: &str) -> Authority {
         Authority::derive(&root.parse().unwrap(), "acme".parse().unwrap(), Generations::default()).unwrap()
@@ -178,15 +179,8 @@ mod tests {
         let body = canonical(&ClaimsSection { accounts: accounts.iter().map(entry).collect() });
         let header = SectionHeader {
             authority: authority.trust().operator.to_string(),
-            section: SectionKind::Claims,
-            owner: "nats_authority/acme".to_owned(),
-            host: None,
-            claim_id: None,
             generation,
-            parent: None,
-            content: ContentHash::of(&body),
-            document_key: 1,
-            writer: "test".to_owned(),
+            ..header(SectionKind::Claims, "nats_authority/acme", &body)
         };
         let signature = authority.document_key().sign(SECTION_DOMAIN, &header.signed_bytes());
         SignedSection { header, body, signature: data_encoding::BASE64.encode(&signature) }

@@ -73,11 +73,12 @@ fn unsigned(why: &(dyn std::error::Error + 'static)) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use host_state::SectionKind;
-    use host_state::document::{ContentHash, SectionHeader, canonical};
+    use host_state::document::{SectionHeader, canonical};
     use identity::{AccountLimits, Jwt};
 
     use super::*;
     use crate::claims::edit::{Account, Edit, Wanted, revise};
+    use crate::testing::header;
 
     const ROOT: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -97,15 +98,9 @@ mod tests {
         let section = revise(authority, Some(&section), &[gone], 2000).section.unwrap();
         let header = SectionHeader {
             authority: authority.trust().operator.to_string(),
-            section: SectionKind::Claims,
-            owner: "nats_authority/acme".to_owned(),
-            host: None,
-            claim_id: None,
             generation: 2,
-            parent: None,
-            content: ContentHash::of(&canonical(&section)),
             document_key: authority.generations().document,
-            writer: "test".to_owned(),
+            ..header(SectionKind::Claims, "nats_authority/acme", &canonical(&section))
         };
         Head { header, section, is_forked: false }
     }

@@ -84,25 +84,14 @@ impl Heads {
 
 #[cfg(test)]
 mod tests {
-    use host_state::document::SectionHeader;
     use serde_json::json;
 
     use super::*;
+    use crate::testing::header;
 
     fn section(body: &serde_json::Value) -> SignedSection {
         let body = body.to_string();
-        let header = SectionHeader {
-            authority: "acme".to_owned(),
-            section: SectionKind::Cluster,
-            owner: "nats_cluster/east".to_owned(),
-            host: None,
-            claim_id: None,
-            generation: 1,
-            parent: None,
-            content: ContentHash::of(&body),
-            document_key: 1,
-            writer: "somebody".to_owned(),
-        };
+        let header = header(SectionKind::Cluster, "nats_cluster/east", &body);
         SignedSection { header, body, signature: String::new() }
     }
 

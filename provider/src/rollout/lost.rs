@@ -66,10 +66,11 @@ fn lost<'a>(
 
 #[cfg(test)]
 mod tests {
-    use host_state::document::{ClaimEntry, ContentHash, SectionHeader, canonical};
+    use host_state::document::{ClaimEntry, canonical};
     use identity::{Authority, Generations, HostSecret, HostSeeds};
 
     use super::*;
+    use crate::testing::header;
 
     fn users(byte: u8) -> PeerUsers {
         let seed = || zeroize::Zeroizing::new([byte; 32]);
@@ -102,18 +103,7 @@ mod tests {
         let authority = Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap();
         let section = |accounts: BTreeMap<String, ClaimEntry>| {
             let body = canonical(&ClaimsSection { accounts });
-            let header = SectionHeader {
-                authority: "O".to_owned(),
-                section: SectionKind::Claims,
-                owner: "nats_authority/acme".to_owned(),
-                host: None,
-                claim_id: None,
-                generation: 1,
-                parent: None,
-                content: ContentHash::of(&body),
-                document_key: 1,
-                writer: "test".to_owned(),
-            };
+            let header = header(SectionKind::Claims, "nats_authority/acme", &body);
             SignedSection { header, body, signature: String::new() }
         };
         let trust = serde_json::to_value(authority.trust()).unwrap();

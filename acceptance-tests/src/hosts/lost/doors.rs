@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use host_state::chain;
 use identity::ClientIdentity;
-use nats_agent_api::order::{ApplyMode, ApplyOrder, LeaseAction, LeaseOrder, ProbeOrder, TrialOrder};
 use nats_agent_api::server::{METHODS, Method};
-use nats_agent_api::{AgentClient, CallError, Expected, OpenError, Timeouts};
+use nats_agent_api::wrong_peer::call;
+use nats_agent_api::{AgentClient, CallError, Expected, Timeouts};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -121,58 +121,16 @@ async fn calls(
     };
     let mut came = Vec::new();
     for method in METHODS {
-        let called = timeout(2 * PATIENCE, call(&agent, method, disk)).await;
-        came.push((name(method), called.unwrap_or_else(|_| Err("no answer".to_owned()))));
+        let called = timeout(2 * PATIENCE, call(&agent, method, disk.sections.clone())).await;
+        came.push((name(method), called.map_or_else(|_| Err("no answer".to_owned()), listened)));
     }
     came
 }
 
-async fn call(agent: &AgentClient, method: Method, disk: &Disk) -> Result<String, String> {
-    let nothing = String::new;
-    match method {
-        Method::Observe => listened(agent.observe().await),
-        Method::Preview => listened(agent.preview(disk.sections.clone()).await),
-        Method::Preflight => listened(agent.preflight().await),
-        Method::Apply => {
-            let order =
-                ApplyOrder { sections: disk.sections.clone(), mode: ApplyMode::Stage, lease_id: nothing() };
-            match agent.apply(order).await {
-                Ok(mut events) => listened(events.next().await),
-                Err(why) => listened::<()>(Err(why)),
-            }
-        }
-        Method::Confirm => {
-            listened(agent.confirm(TrialOrder { trial_id: nothing(), signature: nothing() }).await)
-        }
-        Method::Cancel => {
-            listened(agent.cancel(TrialOrder { trial_id: nothing(), signature: nothing() }).await)
-        }
-        Method::Lease => {
-            let order = LeaseOrder {
-                lease_id: "0".repeat(32),
-                holder: "thief".to_owned(),
-                action: LeaseAction::Acquire,
-                ttl_ms: 30_000,
-                signature: nothing(),
-            };
-            listened(agent.lease(order).await)
-        }
-        Method::Probe => {
-            listened(agent.probe(ProbeOrder { targets: Vec::new(), timeout: Duration::from_secs(1) }).await)
-        }
-        Method::Claims => listened(agent.claims().await),
-        Method::Tunnel => match agent.monitor().await {
-            Ok(_) => Ok("it opened".to_owned()),
-            Err(OpenError::Call(why)) => listened::<()>(Err(why)),
-            Err(why @ OpenError::Order { .. }) => Err(chain(&why)),
-        },
-    }
-}
-
 /// Whether the agent did anything but deny the call: also to call it malformed is to have listened.
-fn listened<T>(result: Result<T, CallError>) -> Result<String, String> {
+fn listened(result: Result<(), CallError>) -> Result<String, String> {
     match result {
-        Ok(_) => Ok("it was answered".to_owned()),
+        Ok(()) => Ok("it was answered".to_owned()),
         Err(
             why @ (CallError::Denied { .. }
             | CallError::NotClaimed { .. }

@@ -11,14 +11,13 @@ use anyhow::{Context, Result};
 use identity::{
     Authority, ClientIdentity, Generations, HostNames, HostSecret, HostSeeds, Role, RootKey, mint_leaf,
 };
+use nats_agent_api::wrong_peer::AnyServer;
 use nats_agent_api::{ALPN_CLAIM, ALPN_CLAIMED};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use time::OffsetDateTime;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -190,11 +189,11 @@ impl Enemy {
     /// A client that takes any server.
     pub(super) fn tls(&self, identity: Option<&ClientIdentity>) -> io::Result<ClientConfig> {
         let crypto = Arc::new(rustls::crypto::ring::default_provider());
-        let client = ClientConfig::builder_with_provider(Arc::clone(&crypto))
+        let client = ClientConfig::builder_with_provider(crypto)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(io::Error::other)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer(crypto)));
+            .with_custom_certificate_verifier(Arc::new(AnyServer));
         let mut config = match identity {
             None => client.with_no_client_auth(),
             Some(ClientIdentity { chain, key }) => {
@@ -226,43 +225,4 @@ fn peer(authority: &Authority, now: OffsetDateTime) -> Result<ClientIdentity> {
     let leaf = mint_leaf(&secret, &issuer, &names, now, HOUR)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(leaf.chain().as_bytes()).collect();
     Ok(ClientIdentity { chain: chain.context("read its chain")?, key: secret.leaf_key_der() })
-}
-
-/// Takes any server: attackers do not care.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

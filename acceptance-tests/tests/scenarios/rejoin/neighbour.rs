@@ -10,9 +10,9 @@ use acceptance_tests::scenario::system::System;
 use acceptance_tests::scenario::traffic::talk;
 use host_state::{chain, layout};
 use identity::{CertificatePem, ClientIdentity, HostNames, HostSecret, Role, mint_leaf};
-use nats_agent_api::order::{ApplyMode, ApplyOrder, LeaseAction, LeaseOrder, ProbeOrder, TrialOrder};
 use nats_agent_api::server::{METHODS, Method};
-use nats_agent_api::{AgentClient, CallError, Expected, OpenError, Timeouts};
+use nats_agent_api::wrong_peer::call;
+use nats_agent_api::{AgentClient, CallError, Expected, Timeouts};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -98,7 +98,7 @@ pub(super) fn tried(
             let agent = connect(system, system.host(host), identity).await?;
             let mut called = Vec::new();
             for method in METHODS {
-                called.push((method, call(&agent, method).await));
+                called.push((method, call(&agent, method, Vec::new()).await));
             }
             Ok(called)
         });
@@ -112,38 +112,4 @@ pub(super) fn tried(
         }
     }
     (answered, refused)
-}
-
-async fn call(agent: &AgentClient, method: Method) -> Result<(), CallError> {
-    let trial = || TrialOrder { trial_id: String::new(), signature: String::new() };
-    match method {
-        Method::Observe => agent.observe().await.map(drop),
-        Method::Preview => agent.preview(Vec::new()).await.map(drop),
-        Method::Preflight => agent.preflight().await.map(drop),
-        Method::Apply => {
-            let order = ApplyOrder { sections: Vec::new(), mode: ApplyMode::Stage, lease_id: String::new() };
-            agent.apply(order).await?.next().await.map(drop)
-        }
-        Method::Confirm => agent.confirm(trial()).await,
-        Method::Cancel => agent.cancel(trial()).await,
-        Method::Lease => {
-            let order = LeaseOrder {
-                lease_id: "0".repeat(32),
-                holder: "thief".to_owned(),
-                action: LeaseAction::Acquire,
-                ttl_ms: 30_000,
-                signature: String::new(),
-            };
-            agent.lease(order).await.map(drop)
-        }
-        Method::Probe => {
-            let order = ProbeOrder { targets: Vec::new(), timeout: Duration::from_secs(1) };
-            agent.probe(order).await.map(drop)
-        }
-        Method::Claims => agent.claims().await.map(drop),
-        Method::Tunnel => match agent.monitor().await {
-            Ok(_) | Err(OpenError::Order { .. }) => Ok(()),
-            Err(OpenError::Call(why)) => Err(why),
-        },
-    }
 }
