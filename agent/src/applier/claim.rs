@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::files::{self, FileError};
-use super::ledger::{Kept, read_checked, write_checked};
+use super::ledger::{Kept, parse_checked, read_checked, write_checked};
 use crate::parts::effects::{Effect, Effects};
 
 /// Life of a token in seconds, from the agent's first sight of it.
@@ -55,7 +55,7 @@ pub fn write(effects: &Effects, state_dir: &Path, record: &ClaimRecord) -> Resul
 pub(crate) fn fuzz(bytes: &[u8]) {
     let content = serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
     for bytes in [bytes, super::ledger::checked_text(&content).as_bytes()] {
-        let kept = super::ledger::parse_checked::<EnrollmentRecord>(bytes);
+        let kept = parse_checked::<EnrollmentRecord>(bytes);
         if let Kept::Valid(EnrollmentRecord::Seen { text, first_seen }) = kept {
             let _ = opened(&Zeroizing::new(text), first_seen, i64::MAX);
         }
@@ -109,10 +109,15 @@ pub enum EnrollmentFile {
 /// When that time cannot be written: the token is then not used.
 pub fn read_enrollment(effects: &Effects, state_dir: &Path, now: i64) -> Result<EnrollmentFile, FileError> {
     let path = state_dir.join(layout::ENROLLMENT_FILE);
+    if !path.exists() {
+        return Ok(EnrollmentFile::Missing);
+    }
+    // Whoever offers another one meanwhile must not find his replaced by the one that was read before.
+    let _held = files::hold_directory(state_dir)?;
     let Some(bytes) = files::read_bounded(&path, 4 * MAX_ENROLLMENT_LEN as u64)?.map(Zeroizing::new) else {
         return Ok(EnrollmentFile::Missing);
     };
-    if let Kept::Valid(record) = read_checked::<EnrollmentRecord>(&path) {
+    if let Kept::Valid(record) = parse_checked::<EnrollmentRecord>(&bytes) {
         return Ok(match record {
             EnrollmentRecord::Burnt { host, generation } => EnrollmentFile::Burnt { host, generation },
             EnrollmentRecord::Seen { text, first_seen } => opened(&Zeroizing::new(text), first_seen, now),
@@ -135,6 +140,7 @@ pub fn read_enrollment(effects: &Effects, state_dir: &Path, now: i64) -> Result<
 /// When it cannot be written; the claim, which is kept first, shuts the door all the same.
 pub fn burn(effects: &Effects, state_dir: &Path, host: &str, generation: u32) -> Result<(), FileError> {
     let record = EnrollmentRecord::Burnt { host: host.to_owned(), generation };
+    let _held = files::hold_directory(state_dir)?;
     write_checked(effects, Effect::WriteEnrollment, &state_dir.join(layout::ENROLLMENT_FILE), &record)
 }
 
@@ -202,6 +208,7 @@ pub fn offer(effects: &Effects, state_dir: &Path, text: &str) -> Result<Offered,
         }
     }
     let path = state_dir.join(layout::ENROLLMENT_FILE);
+    let _held = files::hold_directory(state_dir)?;
     if let Kept::Valid(EnrollmentRecord::Burnt { host, generation }) = read_checked(&path)
         && host == enrollment.host.as_str()
         && generation == enrollment.generation
@@ -266,6 +273,34 @@ mod tests {
         assert!(matches!(read(1), EnrollmentFile::Expired { .. }), "a clock set back");
         offer(&effects, directory.path(), &enrollment(1).to_text()).unwrap();
         assert!(matches!(read(20_000), EnrollmentFile::Open { expires_at: 23_600, .. }));
+    }
+
+    #[test]
+    fn an_enrolment_that_is_offered_while_another_is_read_is_the_one_that_stays() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().unwrap();
+        let effects = Effects::default();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    read_enrollment(&effects, directory.path(), 5).unwrap();
+                }
+            });
+            for generation in 1..=100 {
+                offer(&effects, directory.path(), &enrollment(generation).to_text()).unwrap();
+                let file = read_enrollment(&effects, directory.path(), 5);
+                let found = match &file {
+                    Ok(EnrollmentFile::Open { enrollment, .. }) => Some(enrollment.generation),
+                    _ => None,
+                };
+                if found != Some(generation) {
+                    is_over.store(true, Ordering::Relaxed);
+                    panic!("{generation} was offered, and there is {file:?}");
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]

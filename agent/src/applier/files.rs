@@ -16,7 +16,9 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Gid, Mode, OFlags
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::ServiceUser;
 
-pub use directory::{add_directory, keep_directory, make_directory, set_mode, set_owner, sync_directory};
+pub use directory::{
+    add_directory, hold_directory, keep_directory, make_directory, set_mode, set_owner, sync_directory,
+};
 pub use reading::{
     Space, device_number, mode_of, open_untrusted, owner_of, read_bounded, read_untrusted, space_of,
 };

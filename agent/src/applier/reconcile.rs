@@ -387,7 +387,7 @@ impl Host {
         let is_same = match (&*self.claim.borrow(), &next) {
             (ClaimState::Closed, ClaimState::Closed) => true,
             (ClaimState::Open(one), ClaimState::Open(other)) => {
-                one.expires_at == other.expires_at && one.enrollment.generation == other.enrollment.generation
+                one.expires_at == other.expires_at && one.enrollment.to_text() == other.enrollment.to_text()
             }
             (ClaimState::Unreadable { reason: one }, ClaimState::Unreadable { reason: other }) => {
                 one == other

@@ -84,6 +84,10 @@ pub(crate) fn status(report: &Report) -> String {
     line(&mut text, "audit", audit.as_deref().unwrap_or("no record that can be read"));
     line(&mut text, "observed", &time_text(*observed_at));
     text.truncate(text.trim_end().len());
+    if !(drift.is_empty() && findings.is_empty()) {
+        text += "\n\n";
+        text += &differences(report);
+    }
     text
 }
 
@@ -243,7 +247,10 @@ leaf          serial 0a, until 2024-11-03T00:00:00Z, due for renewal 2024-10-24T
 drift         1 difference that apply removes
 findings      1 thing to look at
 audit         record 41, 0000000000000000000000000000000000000000000000000000000000000000
-observed      2024-10-05T00:00:00Z";
+observed      2024-10-05T00:00:00Z
+
+drift: configuration `max_payload` is `2097152`, should be `1048576`
+finding: store: it is not mounted; mount it";
         assert_eq!(status(&report()), expected);
     }
 

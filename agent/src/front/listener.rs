@@ -108,6 +108,8 @@ pub async fn serve(port: Port, applier: Arc<dyn Applier>, services: Services, st
             }
             continue;
         }
+        // Before the state is read, so that no change after it is missed.
+        let news = (applier.claim_state(), applier.api_identity());
         let configured = match configured(applier.as_ref()) {
             Ok(tls) => tls,
             Err(error) => {
@@ -128,7 +130,7 @@ pub async fn serve(port: Port, applier: Arc<dyn Applier>, services: Services, st
         };
         let served = tokio::select! {
             served = served => served,
-            never = follow(applier.as_ref(), life, &sender) => match never {},
+            never = follow(applier.as_ref(), news, life, &sender) => match never {},
         };
         if let Err(error) = served {
             tracing::error!(error = %host_state::chain(&error), "the listener failed");
@@ -182,10 +184,10 @@ fn over(
 /// Gives new connections the newest certificates for as long as it is polled.
 async fn follow(
     applier: &dyn Applier,
+    (mut states, mut identities): (watch::Receiver<ClaimState>, watch::Receiver<Option<Arc<ApiIdentity>>>),
     life: Life,
     sender: &watch::Sender<Arc<ListenerTls>>,
 ) -> std::convert::Infallible {
-    let (mut states, mut identities) = (applier.claim_state(), applier.api_identity());
     loop {
         let gone = tokio::select! {
             changed = states.changed() => changed.is_err(),

@@ -1,9 +1,11 @@
 //! Directories: made durable, with the owner and mode that they must have.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
 
 use super::FileError;
 use super::reading::{mode_of, owner_of};
@@ -84,6 +86,30 @@ pub fn set_owner(effects: &Effects, effect: Effect, path: &Path, owner: ServiceU
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     effects
         .run(effect, || Ok(rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+/// How often somebody else's hold on a directory is waited for, and how long each time.
+const HOLD_TRIES: u32 = 200;
+const HOLD_PAUSE: Duration = Duration::from_millis(10);
+
+/// Holds a directory against whoever else asks to, in this process or another, until the returned handle closes: for a file
+/// that is read and written again. Waits for two seconds at the longest; those who hold it write one file.
+///
+/// # Errors
+/// [`FileError::Write`], naming the directory; also when somebody holds it all the while.
+pub fn hold_directory(path: &Path) -> Result<File, FileError> {
+    let fail = |source| FileError::Write { path: path.to_owned(), source };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+    for _ in 0..HOLD_TRIES {
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(File::from(directory)),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(HOLD_PAUSE),
+            Err(errno) => return Err(fail(errno.into())),
+        }
+    }
+    Err(fail(io::Error::other("another process holds it")))
 }
 
 /// Makes the entries of a directory durable.
