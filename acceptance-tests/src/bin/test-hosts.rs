@@ -95,7 +95,7 @@ fn start() -> Result<()> {
 fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(seed_of_clock);
     let extent = Extent { rounds: arguments.rounds, seed, is_traced: is_wanted(arguments, TRACE) };
-    let mut stage = Stage::new(programs.clone(), extent)?;
+    let mut stage = Stage::new(programs, extent)?;
     let mut broken = Vec::new();
     // After a check that could not be made nobody knows what the next one would stand on.
     let mut ended: Option<&str> = None;
@@ -107,9 +107,8 @@ fn run(arguments: &Arguments, programs: Programs) -> Result<()> {
             broken.push(format!("{}: not made, since `{ended}` ended with an error", check.name));
             continue;
         }
-        if check.starts_over && stage.has_owner() {
-            drop(stage);
-            stage = Stage::new(programs.clone(), extent)?;
+        if check.starts_over {
+            stage = stage.with_hosts_of_nobody()?;
         }
         let started = Instant::now();
         let result = (check.run)(&mut stage);

@@ -11,7 +11,7 @@ use super::stage::{AGENT_TIMEOUT, AGENT_UNITS};
 use super::system::System;
 use crate::proof::Row;
 use crate::rig::hosts::{Host, Hosts};
-use crate::scenario::audit::{HANDS, warned};
+use crate::scenario::audit::{HANDS, touched_anywhere, warned};
 
 /// The host whose log is touched.
 const HOST: &str = "east-2";
@@ -43,6 +43,20 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
         fs::write(&log, whole).context("put the log back")?;
         again += told(system)?.len();
     }
+    let whole = fs::read_to_string(&log).context("read the log")?;
+    let anywhere = touched_anywhere(&whole);
+    let mut told_anywhere = 0;
+    for (what, touched) in &anywhere {
+        fs::write(&log, touched).context("touch the log")?;
+        let (code, said) = verify(host, &[])?;
+        told_anywhere += usize::from(code == 2);
+        if code != 2 {
+            rows.push(Row::told(what, format!("exit code {code}: {said}")));
+        }
+    }
+    fs::write(&log, whole).context("put the log back")?;
+    rows.push(Row::at_least("records flipped and dropped, one at a time", anywhere.len(), 20));
+    rows.push(Row::exactly("of these that `verify` told", told_anywhere, anywhere.len()));
     rows.push(Row::exactly("hands on the log that `verify` told", verified, HANDS.len()));
     rows.push(Row::exactly("hands on the log that the next plan told", planned, HANDS.len()));
     rows.push(Row::exactly("warnings once it was put back", again, 0));

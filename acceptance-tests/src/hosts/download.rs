@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
+use host_state::layout;
 use serde_json::json;
 
 use super::Stage;
@@ -13,12 +14,12 @@ use crate::rig::hosts::Host;
 use crate::rig::hosts::network::OPERATOR;
 use crate::rig::hosts::tree::NATS_SERVER;
 use crate::scenario::release;
+use crate::tools::NATS_SERVER_VERSION;
 
 /// The cluster whose servers are installed anew.
 const SITE: &str = "north";
-/// Where a host keeps downloads and the servers that it installed.
-const DOWNLOADS: &str = "/var/cache/nats-agent";
-const BINARIES: &str = "/var/lib/nats-agent/binaries";
+/// Where a host keeps the servers that it installed, below its state directory.
+const STATE: &str = "/var/lib/nats-agent";
 
 pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     let (hosts, system) = stage.supercluster()?;
@@ -35,8 +36,7 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     let right = release::sum(&archive);
     let wrong = release::sum(&bytes);
     let base = release::serve(OPERATOR.0, BTreeMap::from([("/release.tar.gz", archive)]))?;
-    let server =
-        |sum: &str| json!({ "version": "2.15.1", "url": format!("{base}/release.tar.gz"), "sha256": sum });
+    let server = |sum: &str| json!({ "version": NATS_SERVER_VERSION, "url": format!("{base}/release.tar.gz"), "sha256": sum });
 
     let before = own.iter().map(|host| host.main_pid("nats-server.service")).collect::<Result<Vec<_>>>()?;
     system.resource("nats_cluster", SITE)["server"] = server(&wrong);
@@ -47,12 +47,12 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     let after = own.iter().map(|host| host.main_pid("nats-server.service")).collect::<Result<Vec<_>>>()?;
     let mut left = 0;
     for host in &own {
-        left += host.run(&["find", DOWNLOADS, "-mindepth", "1"])?.lines().count();
+        left += host.run(&["find", layout::HOST_DOWNLOADS, "-mindepth", "1"])?.lines().count();
     }
 
     system.resource("nats_cluster", SITE)["server"] = server(&right);
     system.apply(hosts)?;
-    let at = format!("{BINARIES}/2.15.1-{right}/nats-server");
+    let at = format!("{STATE}/{}/{NATS_SERVER_VERSION}-{right}/nats-server", layout::BINARIES);
     let mut run = Vec::new();
     for host in &own {
         let pid = host.main_pid("nats-server.service")?.context("the server runs")?;

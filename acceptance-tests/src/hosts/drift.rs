@@ -1,6 +1,8 @@
 //! Everything that is managed, changed by hand: the next plan names host, item and setting, and an apply or the hand puts it
 //! right. And a system that nobody touches says nothing, however often it is looked at.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 
 use super::Stage;
@@ -15,6 +17,10 @@ const REFRESHES: usize = 200;
 const OPENED: &str = "firewall the firewall table was taken away or opened by process ";
 /// The agent has loaded the table again by itself, and tells of that as long as it runs or until an apply changes something.
 const RESTART: &str = "systemctl restart nats-agent-applier.service nats-agent.service";
+
+/// The host whose rules are flushed, and how long that is waited for.
+const FLUSHED: &str = "west-1";
+const LOADED_AGAIN: Duration = Duration::from_secs(30);
 
 /// One change by hand.
 struct Case {
@@ -102,6 +108,12 @@ const CASES: &[Case] = &[
         undo: RESTART,
     },
     Case {
+        what: "another table that drops a port of ours",
+        words: &["firewall ", "inet other", "4222", "drop"],
+        hand: "nft add table inet other; nft add chain inet other input '{ type filter hook input priority 0; }'; nft add rule inet other input tcp dport 4222 drop",
+        undo: "nft delete table inet other",
+    },
+    Case {
         what: "store opened to all",
         words: &["store `mode` is `mode 0755`, should be `mode 0700`"],
         hand: "chmod 0755 /data/jetstream",
@@ -171,6 +183,7 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
         rows.extend(left.iter().map(|line| Row::told("still told", line)));
     }
     rows.push(Row::exactly("changes by hand that the next plan named", named, CASES.len()));
+    rows.extend(flushed(hosts.host(FLUSHED)?, system)?);
     let mut told = 0;
     for _ in 0..REFRESHES {
         let seen = system.told()?;
@@ -179,6 +192,23 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     rows.push(Row::told("refreshes of the system that nobody touched", REFRESHES));
     rows.push(Row::exactly("drift and findings in them", told, 0));
     Ok(rows)
+}
+
+/// Somebody flushes all rules of a host: the table is there again by itself, and the next plan says who did it.
+fn flushed(host: &Host, system: &System) -> Result<Vec<Row>> {
+    by_hand(host, "nft flush ruleset")?;
+    let started = Instant::now();
+    host.wait_for("the firewall table", LOADED_AGAIN, |host| {
+        let found = host.output(&["nft", "list", "chain", "inet", "nats_agent", "input"])?;
+        Ok(String::from_utf8_lossy(&found.stdout).contains("goto rules_").then_some(()))
+    })?;
+    let took = started.elapsed().as_secs_f64();
+    let is_told = system.told()?.holds(host.name(), &[OPENED, "(`nft`)"]);
+    by_hand(host, RESTART)?;
+    Ok(vec![
+        Row::at_most("`nft flush ruleset`: seconds until the rules hold again", took, 5.0),
+        Row::exactly("`nft flush ruleset`: the next plan says who did it", is_told, true),
+    ])
 }
 
 /// Makes each change on a host of its own and plans.

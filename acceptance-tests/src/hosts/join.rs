@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use host_state::layout;
 use identity::{Authority, ClientIdentity, Enrollment, Generations, HostNames, Role};
+use nats_agent::applier::claim::TOKEN_LIFE_SECONDS;
 use nats_agent::applier::ledger::checked_text;
 use nats_agent_api::order::ClaimOffer;
 use nats_agent_api::{ClaimBinding, claim};
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Stage;
 use super::middle::Middle;
-use super::stage::AGENT_UNITS;
+use super::stage::{AGENT_TIMEOUT, AGENT_UNITS};
 use super::system::System;
 use crate::proof::Row;
 use crate::rig::hosts::{Host, Hosts};
@@ -39,14 +40,12 @@ const IMPOSTOR: &str = "north-3";
 const STEP: Duration = Duration::from_secs(10);
 /// How long a certificate that is made here is good.
 const VALIDITY: Duration = Duration::from_secs(3600);
-/// How long the agent's units may take after a restart.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an apply waits for a host whose door is shut.
 const WAIT: &str = "20s";
 /// What a provider says of one: of an agent that has seen the token's end, and of one that was started after it.
 const SHUT: [&str; 2] = ["does not take the token any more", "wait for its enrolment"];
-/// Beyond the life of a token, seconds. Source: agent/src/applier/claim.rs.
-const OLD_SECONDS: i64 = 3601;
+/// Beyond the life of a token, seconds.
+const OLD_SECONDS: i64 = TOKEN_LIFE_SECONDS + 1;
 
 /// What was tried, and what came of it.
 #[derive(Default)]
@@ -128,7 +127,9 @@ fn owners_apply(
 ) -> Result<usize> {
     let enroll = |host: &str, authority: &Authority, name: &str| -> Result<()> {
         let text = authority.enrollment(name.parse().context("a host's name")?, 1).to_text();
-        hosts.host(host)?.run_with(&["nats-agent", "enroll"], text.as_bytes()).map(drop)
+        let host = hosts.host(host)?;
+        host.run_with(&["nats-agent", "enroll"], text.as_bytes())?;
+        seen(host, |kept| kept["text"].as_str() == Some(text.trim())).map(drop)
     };
     enroll(OF_ANOTHER_HOST, owner, "west-3")?;
     enroll(OF_ANOTHER_AUTHORITY, thief, OF_ANOTHER_AUTHORITY)?;
@@ -140,11 +141,7 @@ fn owners_apply(
     let cases = [
         (BEHIND_SOMEBODY, "apply through somebody in the middle", "does not take the token"),
         (OF_ANOTHER_HOST, "apply to a host with the enrolment of another host", "does not take the token"),
-        (
-            OF_ANOTHER_AUTHORITY,
-            "apply to a host enrolled for another authority",
-            "Host `north-2` cannot be managed",
-        ),
+        (OF_ANOTHER_AUTHORITY, "apply to a host enrolled for another authority", "not under the fleet CA"),
     ];
     for (name, what, words) in cases {
         let line = text.lines().find(|line| line.contains(&format!("`{name}`")) && line.contains(words));
@@ -192,7 +189,7 @@ fn after(hosts: &Hosts, owner: &Authority, thief: &Authority, tried: &mut Tried)
     }
     let again = host.output(&["sh", "-c", "nats-agent enroll --enrollment /etc/nats-agent/enrollment"])?;
     let said = String::from_utf8_lossy(&[again.stdout, again.stderr].concat()).trim().to_owned();
-    ensure!(!said.contains("for one hour"), "a used token opens the door again: {said}");
+    ensure!(again.status.success() && said.contains("nothing to do"), "a used token does something: {said}");
     ensure!(claim_of(host)? == before, "the claim of {TRIED} is another one");
     Ok(())
 }
@@ -271,14 +268,24 @@ fn claim_of(host: &Host) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("read the claim of {}", host.name()))
 }
 
+/// The enrolment as the agent of `host` keeps it, once it has seen one that is `wanted`.
+fn seen(host: &Host, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    host.wait_for("an enrolment that was seen", AGENT_TIMEOUT, |host| {
+        // What was offered and not seen yet is no JSON.
+        let kept: Option<Value> = serde_json::from_str(&host.run(&["cat", &enrollment_file()])?).ok();
+        Ok(kept.filter(|kept| wanted(&kept["content"]["seen"])))
+    })
+}
+
+fn enrollment_file() -> String {
+    format!("/var/lib/nats-agent/{}", layout::ENROLLMENT_FILE)
+}
+
 /// Has the agent have seen its token more than an hour ago.
 fn age(host: &Host) -> Result<()> {
-    let path = format!("/var/lib/nats-agent/{}", layout::ENROLLMENT_FILE);
-    let (mut kept, first) = host.wait_for("an enrolment that was seen", AGENT_TIMEOUT, |host| {
-        let kept: Value = serde_json::from_str(&host.run(&["cat", &path])?).context("read the enrolment")?;
-        let first = kept["content"]["seen"]["first_seen"].as_i64();
-        Ok(first.map(|first| (kept, first)))
-    })?;
+    let path = enrollment_file();
+    let mut kept = seen(host, |kept| kept["first_seen"].is_i64())?;
+    let first = kept["content"]["seen"]["first_seen"].as_i64().context("it was seen")?;
     kept["content"]["seen"]["first_seen"] = (first - OLD_SECONDS).into();
     host.run(&["systemctl", "stop", AGENT_UNITS[1], AGENT_UNITS[0]])?;
     host.write(&path, 0o600, checked_text(&kept["content"]).as_bytes())?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Stage;
 use super::system;
 use crate::proof::Row;
-use crate::rig::hosts::Hosts;
+use crate::rig::hosts::{Hosts, SITES};
 
 /// Messages that are stored before the first reboot.
 const MESSAGES: u64 = 200;
@@ -15,14 +15,14 @@ const MESSAGES: u64 = 200;
 /// The unit that loads the rules before the network is up.
 const FIREWALL: &str = "nats-agent-firewall.service";
 
-/// What may happen to hosts; every host has booted again when it returns.
+/// What may happen to hosts: the stream has a replica on each host of the first site, so each event meets data. Every host has booted again when it returns.
 type Event = fn(&mut Hosts) -> Result<()>;
 
 const EVENTS: [(&str, Event); 4] = [
     ("reboot of one host", |hosts| hosts.reboot(|host| host.name() == "east-2")),
-    ("reboot of a site", |hosts| hosts.reboot(|host| host.site() == "west")),
+    ("reboot of a site", |hosts| hosts.reboot(|host| host.site() == SITES[0])),
     ("power cut of one host", |hosts| {
-        hosts.host_mut("north-3")?.cut_power()?;
+        hosts.host_mut("east-3")?.cut_power()?;
         hosts.boot()
     }),
     ("reboot of all", |hosts| hosts.reboot(|_| true)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::system::System;
+use crate::rig::hosts::trace::{self, Call};
 use crate::rig::hosts::{Host, Hosts};
 
 /// How long the agent's units may take until they run.
@@ -47,6 +48,8 @@ pub struct Stage {
     system: Option<System>,
     /// Whether `system` was applied to its end.
     is_applied: bool,
+    /// What traced hosts did that were thrown away, by host.
+    earlier: Vec<(String, Call)>,
 }
 
 impl Stage {
@@ -57,7 +60,7 @@ impl Stage {
     pub fn new(programs: Programs, extent: Extent) -> Result<Self> {
         let packages = programs.package.parent().context("the package lies in a folder")?;
         let hosts = Hosts::lay_out(&programs.tree, packages, extent.is_traced)?;
-        Ok(Self { programs, extent, hosts, system: None, is_applied: false })
+        Ok(Self { programs, extent, hosts, system: None, is_applied: false, earlier: Vec::new() })
     }
 
     /// The programs.
@@ -79,9 +82,28 @@ impl Stage {
         Ok(name.to_string_lossy().into_owned())
     }
 
-    /// Whether the hosts were declared, and may have been claimed.
-    pub fn has_owner(&self) -> bool {
-        self.system.is_some()
+    /// The stage with hosts that belong to nobody: those there are when nobody has claimed them, else others in their place.
+    ///
+    /// # Errors
+    /// As [`Stage::new`], and when a trace cannot be read.
+    pub fn with_hosts_of_nobody(mut self) -> Result<Self> {
+        if self.system.is_none() {
+            return Ok(self);
+        }
+        let mut earlier = self.take_earlier();
+        for host in self.hosts.all().iter().filter(|_| self.extent.is_traced) {
+            let calls = trace::read(&host.trace_file())?;
+            earlier.extend(calls.into_iter().map(|call| (host.name().to_owned(), call)));
+        }
+        let Self { programs, extent, hosts, .. } = self;
+        // Their networks have the names of the next ones.
+        drop(hosts);
+        Ok(Self { earlier, ..Self::new(programs, extent)? })
+    }
+
+    /// What traced hosts did that were thrown away, by host; the second time nothing.
+    pub(super) fn take_earlier(&mut self) -> Vec<(String, Call)> {
+        std::mem::take(&mut self.earlier)
     }
 
     /// The hosts as they are.

@@ -25,8 +25,8 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// One thing that is wrong with a disk.
 struct Case {
     what: &'static str,
-    /// What plan and host must say, in one line.
-    words: &'static str,
+    /// What plan and host must say, in one line: why, and what to do.
+    words: [&'static str; 2],
     disk: Disk,
     /// How it comes about, as shell; the server is stopped.
     hand: &'static str,
@@ -48,49 +48,52 @@ enum Disk {
 const CASES: &[Case] = &[
     Case {
         what: "disk not mounted",
-        words: "store directory `/data/jetstream` is gone, this host has data in it",
+        words: ["store directory `/data/jetstream` is gone, this host has data in it", "mount the disk"],
         disk: Disk::Unmounted,
         hand: "umount /data",
         undo: "systemctl start data.mount",
     },
     Case {
         what: "disk not mounted, an empty directory in its place",
-        words: "store directory `/data/jetstream` is empty, this host has data in it",
+        words: [
+            "store directory `/data/jetstream` is empty, this host has data in it",
+            "mount the right disk",
+        ],
         disk: Disk::Unmounted,
         hand: "umount /data; mkdir /data/jetstream",
         undo: "rmdir /data/jetstream; systemctl start data.mount",
     },
     Case {
         what: "another server's disk",
-        words: "the store belongs to server name `west-2`, not to `west-3`",
+        words: ["the store belongs to server name `west-2`, not to `west-3`", "mount this host's disk"],
         disk: Disk::Others,
         hand: "mv /data/jetstream /data/own; base64 -d | tar -C /data -xf -",
         undo: "rm -r /data/jetstream; mv /data/own /data/jetstream",
     },
     Case {
         what: "renamed server",
-        words: "the store belongs to server name `west-9`, not to `west-3`",
+        words: ["the store belongs to server name `west-9`, not to `west-3`", "mount this host's disk"],
         disk: Disk::Own,
         hand: "sed -i.own 's/\"server_name\":\"[^\"]*\"/\"server_name\":\"west-9\"/' /data/jetstream/nats-agent-store.json",
         undo: "mv /data/jetstream/nats-agent-store.json.own /data/jetstream/nats-agent-store.json",
     },
     Case {
         what: "another cluster's data",
-        words: "the store belongs to cluster `south`, not to `west`",
+        words: ["the store belongs to cluster `south`, not to `west`", "mount this host's disk"],
         disk: Disk::Own,
         hand: "sed -i.own 's/\"cluster\":\"[^\"]*\"/\"cluster\":\"south\"/' /data/jetstream/nats-agent-store.json",
         undo: "mv /data/jetstream/nats-agent-store.json.own /data/jetstream/nats-agent-store.json",
     },
     Case {
         what: "read-only disk",
-        words: "is mounted read-only at `/data`",
+        words: ["is mounted read-only at `/data`", "mount it `rw`"],
         disk: Disk::Own,
         hand: "mount -o remount,ro /data",
         undo: "mount -o remount,rw /data; systemctl restart nats-agent-applier.service nats-agent.service",
     },
     Case {
         what: "full disk",
-        words: "store directory `/data/jetstream` is full:",
+        words: ["store directory `/data/jetstream` is full:", "nats-agent-ballast"],
         disk: Disk::Own,
         hand: "cat /dev/zero > /data/filler 2>/dev/null || :; sync",
         undo: "rm /data/filler",
@@ -124,7 +127,7 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
         cases,
     ));
     rows.push(Row::exactly("wrong disks of which the plan said why and what to do", planned, cases));
-    rows.push(Row::exactly("wrong disks of which `nats-agent diff` said so", told, cases));
+    rows.push(Row::exactly("wrong disks of which `nats-agent status` said so", told, cases));
     rows.push(Row::exactly("wrong disks on which every file was left as it was", untouched, cases));
     Ok(rows)
 }
@@ -136,15 +139,15 @@ struct Found {
     down: usize,
     /// The apply failed and named the host.
     refused: usize,
-    /// The plan said why.
+    /// The plan said why and what to do.
     planned: usize,
-    /// The host said why.
+    /// The host said so too.
     told: usize,
     /// The files were the same before and after.
     untouched: usize,
 }
 
-/// What came of one case, and what `nats-agent diff` said on the host.
+/// What came of one case, and what `nats-agent status` said on the host.
 fn one(hosts: &Hosts, system: &mut System, case: &Case) -> Result<(Found, String)> {
     let host = hosts.host(HOST)?;
     let input = if case.disk == Disk::Others { data_of(hosts.host(OTHER)?)? } else { String::new() };
@@ -166,13 +169,13 @@ fn one(hosts: &Hosts, system: &mut System, case: &Case) -> Result<(Found, String
         cluster.remove("limits");
     }
     let is_down = host.main_pid(SERVER)?.is_none() && invocations(host)? == starts;
-    let said = host.output(&["nats-agent", "diff"])?;
+    let said = host.output(&["nats-agent", "status"])?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let found = Found {
         down: usize::from(is_down),
         refused: usize::from(run.code != 0 && run.error_text().contains(HOST)),
-        planned: usize::from(told.holds(HOST, &[case.words])),
-        told: usize::from(said.lines().any(|line| line.contains(case.words))),
+        planned: usize::from(told.holds(HOST, &case.words)),
+        told: usize::from(said.lines().any(|line| case.words.iter().all(|word| line.contains(word)))),
         untouched: usize::from(listing(host, case.disk)? == before),
     };
     host.run(&["sh", "-ec", case.undo])?;

@@ -1,7 +1,7 @@
 //! Every call that removes, renames or cuts a file, of every process of every host since its first boot: none of an agent
 //! that does it to a file under a store, but to the agent's own marks there. Servers do it to their own files.
 //!
-//! The whole run is what came before in it, so this comes last.
+//! The whole run is what came before in it, on hosts that are gone by now too.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const DISK: &str = "/data/";
 /// The agent's program, and the one whose steps are struck.
 const PROGRAMS: [&str; 2] = ["/usr/bin/nats-agent", "/mnt/packages/struck-applier"];
 /// Names of the agent's threads: its program's, and those of its runtime. No other program of a host has these.
-const THREADS: [&str; 3] = ["nats-agent", "struck-applier", "tokio-rt-worker"];
+const THREADS: [&str; 4] = ["nats-agent", "struck-applier", "tokio-rt-worker", "acceptor"];
 /// The server's threads.
 const SERVER: &str = "nats-server";
 
@@ -40,12 +40,16 @@ struct Counted {
 
 pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     ensure!(stage.extent().is_traced, "the hosts are not traced");
+    let earlier = stage.take_earlier();
     let (hosts, _) = stage.supercluster()?;
     let mut counted = Counted::default();
     for host in hosts.all() {
         for call in read(&host.trace_file())? {
             count(host.name(), &call, &mut counted);
         }
+    }
+    for (host, call) in &earlier {
+        count(host, call, &mut counted);
     }
     let Counted { agents, servers, calls, by_agents, own_marks, by_servers, wrong, unknown, others } =
         counted;
@@ -61,6 +65,7 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
         Row::exactly("of these to a path that does not say where it lies", unknown.len(), 0),
         Row::told("calls of nats-servers under a store, to their own files", by_servers),
     ];
+    rows.push(Row::exactly("calls under a store by anybody else", others.values().sum::<usize>(), 0));
     rows.extend(
         others.iter().map(|(who, count)| Row::told(&format!("calls under a store by `{who}`"), count)),
     );

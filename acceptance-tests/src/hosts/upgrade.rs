@@ -102,19 +102,40 @@ fn of_version(hosts: &Hosts, end: &str) -> Result<usize> {
 
 /// Takes the package off one host and puts it on again.
 fn removed_and_back(host: &Host, package: &str) -> Result<Vec<Row>> {
-    let list = || host.run(&["find", KEPT, STORE, "-type", "f", "-not", "-path", "*/server/*"]);
-    // What the server itself writes, such as Raft logs, comes and goes; marks, ledger, keys and renditions do not.
-    let ours = |text: String| -> Vec<String> {
-        let lines = text.lines().filter(|line| line.starts_with(KEPT) || line.ends_with(".json"));
-        lines.map(str::to_owned).collect()
+    // A server that runs writes. The agent's log of changes grows with each of its steps.
+    let list = || -> Result<Vec<String>> {
+        let printed = "%p %s\\n";
+        let found = host.run(&[
+            "find",
+            KEPT,
+            STORE,
+            "-type",
+            "f",
+            "-not",
+            "-path",
+            "*/audit/*",
+            "-not",
+            "-path",
+            "*/server/*.pid",
+            "-printf",
+            printed,
+        ])?;
+        Ok(found.lines().map(str::to_owned).collect())
     };
     let mut rows = Vec::new();
-    let before = ours(list()?);
+    host.run(&["systemctl", "stop", AGENT_UNITS[1], AGENT_UNITS[0], "nats-server.service"])?;
+    let before = list()?;
+    let of_store = before.iter().filter(|line| line.starts_with(STORE)).count();
+    rows.push(Row::at_least("files of the store before removal", of_store, 5));
     for step in ["--remove", "--purge"] {
         host.run(&["dpkg", step, "nats-agent"])?;
-        let now = ours(list()?);
+        let now = list()?;
         let missing = before.iter().filter(|path| !now.contains(path)).count();
-        rows.push(Row::exactly(&format!("files missing after dpkg {step}, of {}", before.len()), missing, 0));
+        rows.push(Row::exactly(
+            &format!("files missing or of another size after dpkg {step}, of {}", before.len()),
+            missing,
+            0,
+        ));
         let running = host.tasks()?.iter().filter(|task| task.command.contains("nats-")).count();
         rows.push(Row::exactly(&format!("processes that run after dpkg {step}"), running, 0));
     }

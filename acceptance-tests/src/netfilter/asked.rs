@@ -108,7 +108,6 @@ fn some_hold(seed: u64, numbers: impl Iterator<Item = u64>) -> Result<Found> {
         })?;
         found.intents += 1;
     }
-    ensure!(!listeners.is_empty(), "nobody listened");
     Ok(found)
 }
 

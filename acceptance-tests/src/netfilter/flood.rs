@@ -20,7 +20,7 @@ use crate::proof::Row;
 const PORT: u16 = 4222;
 const SOURCE_PORT: u16 = 12_345;
 /// How long packets that are under way may take to be counted.
-const COUNTED_BY: Duration = Duration::from_secs(1);
+pub(super) const COUNTED_BY: Duration = Duration::from_secs(1);
 
 /// So many transactions replace the rules meanwhile: half of them put others on trial, half confirm.
 pub(super) fn replaced_under_flood(replacements: u64, pair: &Pair) -> Result<Vec<Row>> {
@@ -66,9 +66,17 @@ pub(super) fn replaced_under_flood(replacements: u64, pair: &Pair) -> Result<Vec
     for (family, digit) in [("IPv4", '4'), ("IPv6", '6')] {
         let [allowed, denied] =
             ["allowed", "denied"].map(|flow| after.since(&before, &format!("{flow}{digit}")));
-        rows.push(Row::at_least(&format!("allowed packets meanwhile, {family}"), allowed.arrived, 1));
+        rows.push(Row::at_least(
+            &format!("allowed packets meanwhile, {family}"),
+            allowed.arrived,
+            replacements,
+        ));
         rows.push(Row::exactly(&format!("of them dropped, {family}"), allowed.arrived - allowed.passed, 0));
-        rows.push(Row::at_least(&format!("denied packets meanwhile, {family}"), denied.arrived, 1));
+        rows.push(Row::at_least(
+            &format!("denied packets meanwhile, {family}"),
+            denied.arrived,
+            replacements,
+        ));
         rows.push(Row::exactly(&format!("of them let through, {family}"), denied.passed, 0));
     }
     Ok(rows)

@@ -68,6 +68,8 @@ pub(super) fn replaced_under_traffic(replacements: u64, pair: &Pair) -> Result<V
     });
     replaced.context("traffic or replacements failed")?;
     let seconds = begun.elapsed().as_secs_f64();
+    // nft reads one counter after the other, and none of them is to move meanwhile.
+    std::thread::sleep(super::flood::COUNTED_BY);
     let after = witness::counted(&pair.host)?;
     let [allowed, denied] = ["allowed4", "denied4"].map(|flow| after.since(&before, flow));
     let told = |count: &AtomicU64| count.load(Ordering::Acquire);
@@ -78,10 +80,10 @@ pub(super) fn replaced_under_traffic(replacements: u64, pair: &Pair) -> Result<V
         Row::exactly("of them dropped", allowed.arrived - allowed.passed, 0),
         Row::at_least("packets of denied connections meanwhile", denied.arrived, 1),
         Row::exactly("of them let through", denied.passed, 0),
-        Row::told("allowed connections made", told(&tally.made)),
+        Row::at_least("allowed connections made", told(&tally.made), 1),
         Row::exactly("allowed connections that took two attempts", told(&tally.late), 0),
-        Row::told("words on a connection that stayed", told(&tally.words)),
-        Row::told("denied connections tried", told(&tally.tried)),
+        Row::at_least("words on a connection that stayed", told(&tally.words), 1),
+        Row::at_least("denied connections tried", told(&tally.tried), 1),
         Row::exactly("denied connections made", told(&tally.leaked), 0),
     ])
 }

@@ -72,11 +72,6 @@ impl Hosts {
         &self.hosts
     }
 
-    /// As [`Hosts::all`], to boot or end them.
-    pub fn all_mut(&mut self) -> &mut [Host] {
-        &mut self.hosts
-    }
-
     /// The host called `name`.
     ///
     /// # Errors
@@ -91,11 +86,6 @@ impl Hosts {
     /// As [`Hosts::host`].
     pub fn host_mut(&mut self, name: &str) -> Result<&mut Host> {
         self.hosts.iter_mut().find(|host| host.name() == name).with_context(|| format!("no host `{name}`"))
-    }
-
-    /// The networks, to make further ones or to cut them.
-    pub fn lan(&self) -> &Lan {
-        &self.lan
     }
 
     /// Boots every host that is not running, all at once, and waits until all have.

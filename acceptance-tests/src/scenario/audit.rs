@@ -46,6 +46,26 @@ pub const HANDS: &[Hand] = &[
     },
 ];
 
+/// The log with one record changed, and with one dropped, for each record that others follow: what was done, and the log. A
+/// change of the last one is among them; without it the log is sound.
+#[must_use]
+pub fn touched_anywhere(log: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = log.split_inclusive('\n').collect();
+    let mut touched = Vec::new();
+    for (place, line) in lines.iter().enumerate() {
+        let mut flipped = lines.clone();
+        let changed = line.replacen("\"at_ms\":1", "\"at_ms\":2", 1);
+        flipped[place] = &changed;
+        touched.push((format!("record {} flipped", place + 1), flipped.concat()));
+        if place + 1 < lines.len() {
+            let mut dropped = lines.clone();
+            dropped.remove(place);
+            touched.push((format!("record {} dropped", place + 1), dropped.concat()));
+        }
+    }
+    touched
+}
+
 /// What a plan warns about logs, each line once.
 #[must_use]
 pub fn warned(plan: &Run) -> Vec<String> {

@@ -12,18 +12,18 @@ use anyhow::{Context, Result, ensure};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-/// Name of the folder in a release's archive.
-const NAME: &str = "nats-server-v2.15.1-linux-amd64";
+use crate::tools::NATS_SERVER_VERSION;
 
 /// The archive of a release that holds `binary`; it is packed in `folder`.
 ///
 /// # Errors
 /// When a file cannot be written or `tar` fails.
 pub fn packed(folder: &Path, binary: &Path) -> Result<Vec<u8>> {
-    fs::create_dir(folder.join(NAME)).context("make the release's folder")?;
-    fs::copy(binary, folder.join(NAME).join("nats-server")).context("copy nats-server")?;
+    let name = format!("nats-server-v{NATS_SERVER_VERSION}-linux-amd64");
+    fs::create_dir(folder.join(&name)).context("make the release's folder")?;
+    fs::copy(binary, folder.join(&name).join("nats-server")).context("copy nats-server")?;
     let archive = folder.join("release.tar.gz");
-    let status = Command::new("tar").arg("-C").arg(folder).arg("-czf").arg(&archive).arg(NAME).status();
+    let status = Command::new("tar").arg("-C").arg(folder).arg("-czf").arg(&archive).arg(&name).status();
     ensure!(status.context("start tar")?.success(), "tar failed");
     fs::read(archive).context("read the archive")
 }

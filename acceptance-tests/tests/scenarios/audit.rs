@@ -7,7 +7,7 @@ use std::process::Command;
 use acceptance_tests::rig::binaries;
 use acceptance_tests::rig::terraform::Outcome;
 use acceptance_tests::rig::wait::wait_until;
-use acceptance_tests::scenario::audit::{HANDS, Hand, warned};
+use acceptance_tests::scenario::audit::{HANDS, Hand, touched_anywhere, warned};
 use acceptance_tests::scenario::system::{DEADLINE, System};
 use host_state::layout;
 
@@ -49,6 +49,13 @@ fn a_touched_log_is_told_by_verify_and_by_the_next_plan() {
         fs::write(log(&system), whole).unwrap();
         assert_eq!(warned(&system.plan()), Vec::<String>::new(), "{what}: it was put back");
     }
+    let whole = fs::read_to_string(log(&system)).unwrap();
+    for (what, touched) in touched_anywhere(&whole) {
+        fs::write(log(&system), touched).unwrap();
+        let (code, said) = asked(&system, &["verify"]);
+        assert_eq!(code, 2, "{what}: {said}");
+    }
+    fs::write(log(&system), whole).unwrap();
     cut(&mut system);
 }
 

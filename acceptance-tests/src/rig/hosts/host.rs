@@ -190,15 +190,6 @@ impl Host {
         Ok(())
     }
 
-    /// Boots it, and waits until it has.
-    ///
-    /// # Errors
-    /// When it does not boot; the text holds the end of its console.
-    pub fn boot(&mut self, lan: &Lan) -> Result<()> {
-        self.start(lan)?;
-        self.wait_booted(super::BOOT_TIMEOUT)
-    }
-
     /// Asks it to stop everything in order and to go off; waits for nothing.
     pub(super) fn begin_power_off(&self) -> Result<()> {
         self.run(&["systemctl", "poweroff"]).map(drop)

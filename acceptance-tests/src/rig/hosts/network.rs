@@ -178,35 +178,6 @@ impl Lan {
         }
         let _ = run(Command::new("ip").args(["netns", "del", host]));
     }
-
-    /// Cuts a whole site off from all others, or joins it again; within the site everybody still speaks.
-    ///
-    /// # Errors
-    /// When there is no such site.
-    pub fn set_joined(&self, site: &str, joined: bool) -> Result<()> {
-        let Some(number) = SITES.iter().position(|name| *name == site) else {
-            anyhow::bail!("no site `{site}`");
-        };
-        let (change, flag) = if joined { ("add", " nodad") } else { ("del", "") };
-        let mut text = String::new();
-        for network in Network::ALL {
-            let (bridge, number) = (format!("{site}.{}", network.name()), number + 1);
-            text += &format!(
-                "addr {change} 10.{}.{number}.254/24 dev {bridge}\naddr {change} {:x}:0:0:{number}::fe/64 dev {bridge}{flag}\n",
-                network.second(),
-                network.prefix(),
-            );
-        }
-        batch(ROUTER, &text)
-    }
-}
-
-/// A command that runs `program` in the network of `namespace`: a host's name, or [`STRANGER`].
-#[must_use]
-pub fn command_in(namespace: &str, program: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, program]);
-    command
 }
 
 /// Does `work` in a thread of its own whose network is that of `namespace`: a host's name, or [`STRANGER`]. Every socket that it
