@@ -16,6 +16,8 @@ use super::trace;
 use crate::rig::process::Process;
 use crate::rig::wait::{wait_for, wait_until};
 
+/// Folder of a host's disks, below its own.
+const DISKS: &str = "disk";
 /// How long a host may take to stop everything and be off; a server's lame duck is part of it.
 const OFF_TIMEOUT: Duration = Duration::from_secs(200);
 /// How long a killed host may take to be gone.
@@ -80,7 +82,7 @@ impl Host {
             .args(["-t", "overlay", "overlay", "-o", &layers])
             .arg(folder.join("root")))?;
         fs::write(folder.join("root/etc/hostname"), format!("{name}\n")).context("name the host")?;
-        let disks = folder.join("disk");
+        let disks = folder.join(DISKS);
         fs::create_dir(&disks).with_context(|| format!("make `{}`", disks.display()))?;
         if std::env::var_os(IN_MEMORY).is_some() {
             run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&disks))?;
@@ -320,7 +322,10 @@ impl Drop for Host {
     fn drop(&mut self) {
         // The kernel ends with this process what cannot be ended here.
         let _ = self.cut_power();
-        let _ = run(Command::new("umount").arg("--lazy").arg(self.folder.join("root")));
+        // The disks are a mount only where they are in memory.
+        for mount in ["root", DISKS] {
+            let _ = run(Command::new("umount").arg("--lazy").arg(self.folder.join(mount)));
+        }
     }
 }
 
