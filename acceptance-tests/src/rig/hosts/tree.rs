@@ -15,7 +15,8 @@ use crate::workspace;
 /// Where the server lies on every host.
 pub const NATS_SERVER: &str = "/usr/local/bin/nats-server";
 
-/// What is in it beside debootstrap's smallest selection: what a cloud image has, and what the units need.
+/// What is in it beside debootstrap's smallest selection: what a cloud image has, and what the units need. Without `netbase`,
+/// which most images have: so `nft` lists protocols by number here, and by name where tests run on a whole machine.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,nftables,iproute2,ca-certificates,procps";
 /// Debian 12.
 const SUITE: &str = "bookworm";

@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableDifference {
-    /// Where, like `chain confirmed` or `set confirmed_client4`.
+    /// Where, like `chain input` or `set rules_0123456789abcdef_client4`.
     pub place: String,
     /// What should be there; absent when nothing should.
     pub desired: Option<String>,

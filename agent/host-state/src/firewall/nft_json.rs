@@ -11,7 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::Networks;
 use super::compare::shown;
-use super::table::{Chain, Hook, Rule, Set, TABLE, TABLE_FAMILY, Table};
+use super::table::{Chain, Hook, PROTOCOLS, Rule, Set, TABLE, TABLE_FAMILY, TCP, Table};
+
+/// How a protocol is listed where the host has no `/etc/protocols` that names it, as without Debian's package `netbase`.
+/// Source: nft 1.0.6 (tried: the number, without quotes); IANA's protocol numbers.
+const TCP_NUMBER: u64 = 6;
 
 /// Longest listing that is looked at, in bytes: a table of 100,000 networks needs about 6 MiB.
 pub const MAX_LISTING_BYTES: usize = 64 * 1024 * 1024;
@@ -116,22 +120,25 @@ fn set(body: &Map<String, Value>) -> Set {
         Some(flag) => BTreeSet::from([shown(flag)]),
         None => BTreeSet::new(),
     };
+    let kind = body.get("type").map(shown).unwrap_or_default();
     let (mut networks, mut others) = (Vec::new(), BTreeSet::new());
     for element in body.get("elem").and_then(Value::as_array).into_iter().flatten() {
         let value = element.get("elem").and_then(|element| element.get("val")).unwrap_or(element);
         match addresses(value) {
             Some(found) => networks.extend(found),
+            None if kind == PROTOCOLS && *value == TCP_NUMBER => {
+                others.insert(TCP.to_owned());
+            }
             None => {
                 others.insert(shown(value));
             }
         }
     }
-    let kind = body.get("type").map(shown).unwrap_or_default();
     Set { kind, flags, networks: Networks::of(networks), others, lifetime: None }
 }
 
 /// The networks of an element; `None` when it holds anything else.
-fn addresses(value: &Value) -> Option<Vec<IpNet>> {
+pub(super) fn addresses(value: &Value) -> Option<Vec<IpNet>> {
     if let Some(text) = value.as_str() {
         return text.parse::<IpAddr>().ok().map(|address| vec![address.into()]);
     }

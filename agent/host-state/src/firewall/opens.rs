@@ -1,12 +1,14 @@
 //! Whether a table that others changed lets everybody in to a port: what cannot wait until somebody decides on repairs.
 //!
 //! Said of the tables themselves, not of what is told of them: what is told is shortened. Whoever lets in one address by
-//! hand makes a difference, no hole. A rule that is not understood counts as one that lets everybody past.
+//! hand makes a difference, no hole; whom several rules let past together counts as one. A rule that is not understood counts
+//! as one that lets everybody past, and so does one about an interface: everybody may come by it.
 
-use std::net::IpAddr;
-
+use ipnet::IpNet;
 use serde_json::Value;
 
+use super::Networks;
+use super::nft_json::addresses;
 use super::table::{Chain, Rule, Set, Table};
 
 /// Parts of a rule that lets nobody past what stands behind it.
@@ -26,21 +28,25 @@ pub fn opens(desired: &Table, found: Option<&Table>) -> bool {
     *flags != found.flags || chains.iter().any(is_chain_open) || sets.iter().any(is_set_open)
 }
 
-/// Whether a rule of `desired` is not there, or behind one that lets everybody past it.
+/// Whether a rule of `desired` is not there, or behind others that let everybody past it.
 fn lets_past(desired: &Chain, found: &Chain) -> bool {
     let is_ours = |rule: &Rule| desired.rules.iter().any(|one| one.expressions == rule.expressions);
     let mut missing: Vec<&Rule> = desired.rules.iter().collect();
+    let mut past = Vec::new();
     for rule in &found.rules {
         match missing.iter().position(|one| one.expressions == rule.expressions) {
             Some(at) => {
                 missing.swap_remove(at);
             }
-            None if missing.is_empty() || is_ours(rule) => {}
-            None if lets_nobody_past(rule) || is_for_few(rule) => {}
-            None => return true,
+            None if missing.is_empty() || is_ours(rule) || lets_nobody_past(rule) => {}
+            None => match sources(rule) {
+                Some(some) => past.extend(some),
+                None => return true,
+            },
         }
     }
-    !missing.is_empty()
+    let past = Networks::of(past);
+    !missing.is_empty() || past.is_all_v4() || past.is_all_v6()
 }
 
 fn lets_nobody_past(rule: &Rule) -> bool {
@@ -51,34 +57,22 @@ fn lets_nobody_past(rule: &Rule) -> bool {
     rule.expressions.iter().all(is_known)
 }
 
-/// Whether a rule is about packets from some addresses or by one interface alone.
-fn is_for_few(rule: &Rule) -> bool {
-    let narrows = |expression: &Value| {
+/// The addresses that a rule is about; `None` where it is about packets from anywhere, or from a set whose content changes.
+fn sources(rule: &Rule) -> Option<Vec<IpNet>> {
+    let source = |expression: &Value| {
         let parts = expression.get("match")?;
-        let (left, right) = (parts.get("left")?, parts.get("right")?);
-        let is_equal = matches!(parts.get("op").and_then(Value::as_str), Some("==" | "in"));
-        let is_interface = matches!(named(left, "meta", "key"), Some("iif" | "iifname")) && right.is_string();
-        let is_source = named(left, "payload", "field") == Some("saddr") && is_few(right);
-        Some(is_equal && (is_interface || is_source))
+        let is_equal = matches!(parts.get("op")?.as_str(), Some("==" | "in"));
+        let field = parts.get("left")?.get("payload")?.get("field")?.as_str()?;
+        let right = parts.get("right")?;
+        if !is_equal || field != "saddr" {
+            return None;
+        }
+        match right.get("set").and_then(Value::as_array) {
+            Some(set) => Some(set.iter().map(addresses).collect::<Option<Vec<_>>>()?.concat()),
+            None => addresses(right),
+        }
     };
-    rule.expressions.iter().any(|expression| narrows(expression) == Some(true))
-}
-
-/// Which meta key or header field a left side is.
-fn named<'a>(left: &'a Value, kind: &str, key: &str) -> Option<&'a str> {
-    left.get(kind)?.get(key)?.as_str()
-}
-
-/// Whether a right side is addresses that can be counted on to be some only; what a named set holds changes.
-fn is_few(right: &Value) -> bool {
-    if let Some(text) = right.as_str() {
-        return text.parse::<IpAddr>().is_ok();
-    }
-    if let Some(set) = right.get("set").and_then(Value::as_array) {
-        return set.iter().all(is_few);
-    }
-    let length = right.get("prefix").and_then(|prefix| prefix.get("len")).and_then(Value::as_u64);
-    length.is_some_and(|length| length > 0)
+    rule.expressions.iter().find_map(source)
 }
 
 /// Whether a set took in everybody, or something that is not understood.

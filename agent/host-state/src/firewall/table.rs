@@ -29,6 +29,10 @@ pub(super) const INPUT: &str = "input";
 pub(super) const RULES: &str = "rules_";
 /// What the name of a trial's set begins with.
 pub(super) const GATE: &str = "trial_";
+/// Type of sets that hold protocols. Source: nft 1.0.6, `nft describe inet_proto`.
+pub(super) const PROTOCOLS: &str = "inet_proto";
+/// The one protocol in a trial's set.
+pub(super) const TCP: &str = "tcp";
 /// How much of a hash or an id a name holds, in characters: names of sets were limited to 31 once.
 const NAME_DIGITS: usize = 16;
 
@@ -122,9 +126,9 @@ impl Table {
                 comment: Some(mark(Some(rules))),
             });
             let gate = Set {
-                kind: "inet_proto".to_owned(),
+                kind: PROTOCOLS.to_owned(),
                 flags: BTreeSet::from(["timeout".to_owned()]),
-                others: BTreeSet::from(["tcp".to_owned()]),
+                others: BTreeSet::from([TCP.to_owned()]),
                 lifetime: Some(lifetime),
                 networks: Networks::nobody(),
             };

@@ -115,6 +115,32 @@ proptest! {
     }
 }
 
+/// `listing` as from a host whose `/etc/protocols` names nothing.
+fn numbered(mut listing: Value) -> Value {
+    for object in listing["nftables"].as_array_mut().unwrap() {
+        for element in object["set"]["elem"].as_array_mut().into_iter().flatten() {
+            if element["elem"]["val"] == "tcp" {
+                element["elem"]["val"] = json!(6);
+            }
+        }
+    }
+    listing
+}
+
+#[test]
+fn a_protocol_by_its_number_is_the_one_by_its_name() {
+    let table = loaded(None, Some(&sample()), "07");
+    let listing = numbered(listing(&table));
+    assert!(listing.to_string().contains("\"val\":6"), "{listing}");
+    let found = parse(listing.to_string().as_bytes()).unwrap();
+    assert_eq!(compare(&table, found.as_ref()), Vec::new());
+    assert!(!opens(&table, found.as_ref()));
+    assert_eq!(replacement(Some(&table), found.as_ref()), Replacement::default());
+    let other = listing.to_string().replace("\"val\":6", "\"val\":17");
+    let found = parse(other.as_bytes()).unwrap();
+    assert_eq!(compare(&table, found.as_ref()).len(), 1);
+}
+
 fn sample() -> FirewallRules {
     let from = |texts: &[&str]| Networks::of(texts.iter().map(|text| text.parse().unwrap()));
     FirewallRules(BTreeMap::from([
@@ -222,10 +248,30 @@ fn what_lets_everybody_in_is_told_from_what_is_only_changed() {
         assert!(inserted(chain, json!([{ "xt": null }])), "{chain}: not understood");
         assert!(!inserted(chain, json!([source(json!("192.0.2.7")), accept])), "{chain}: one address");
         assert!(!inserted(chain, json!([source(prefix(8)), port, accept])), "{chain}: one network");
-        assert!(!inserted(
-            chain,
-            json!([matching(json!({ "meta": { "key": "iifname" } }), json!("eth1")), accept])
-        ));
+        assert!(
+            inserted(
+                chain,
+                json!([matching(json!({ "meta": { "key": "iifname" } }), json!("eth1")), accept])
+            ),
+            "{chain}: everybody may come by one interface"
+        );
+        let half = |first: &str| json!({ "prefix": { "addr": first, "len": 1 } });
+        assert!(!inserted(chain, json!([source(half("0.0.0.0")), accept])), "{chain}: half of all");
+        let halves = ["0.0.0.0", "128.0.0.0"].map(half);
+        assert!(inserted(chain, json!([source(json!({ "set": halves })), accept])), "{chain}: both halves");
+        let each = halves.map(|half| rule(chain, json!([source(half), accept])));
+        assert!(
+            is_opened(|objects| {
+                objects.splice(0..0, each);
+            }),
+            "{chain}: one half after the other"
+        );
+        let range = |to: &str| json!({ "range": ["0.0.0.0", to] });
+        assert!(
+            inserted(chain, json!([source(range("255.255.255.255")), accept])),
+            "{chain}: a range of all"
+        );
+        assert!(!inserted(chain, json!([source(range("10.0.0.0")), accept])), "{chain}: a range");
         assert!(
             !inserted(chain, json!([port, { "counter": { "packets": 1, "bytes": 2 } }, drop])),
             "{chain}"
