@@ -20,7 +20,8 @@ pub use directory::{
     add_directory, hold_directory, keep_directory, make_directory, set_mode, set_owner, sync_directory,
 };
 pub use reading::{
-    Space, device_number, mode_of, open_untrusted, owner_of, read_bounded, read_untrusted, space_of,
+    Space, UntrustedDirectory, device_number, mode_of, open_untrusted, owner_of, read_bounded,
+    read_untrusted, space_of,
 };
 
 /// Why a file could not be made to be what it should.
@@ -138,9 +139,7 @@ fn write_into(
     let write = |source| FileError::Write { path: path.to_owned(), source };
     effects.reach(effect, Moment::Before).map_err(write)?;
     let follow = if owner.is_some() { OFlags::NOFOLLOW } else { OFlags::empty() };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
-    let directory =
-        rustix::fs::openat(CWD, parent, flags, Mode::empty()).map_err(|errno| write(errno.into()))?;
+    let directory = reading::open_directory(parent, follow).map_err(|errno| write(errno.into()))?;
     let mut file = create_in(&directory, &hidden, mode, owner).map_err(write)?;
     file.write_all(bytes).map_err(write)?;
     effects.written(effect, &parent.join(&hidden)).map_err(write)?;
@@ -167,9 +166,7 @@ pub fn allocate(effects: &Effects, effect: Effect, path: &Path, length: u64) -> 
     let hidden = format!(".{name}.tmp");
     let write = |source| FileError::Write { path: path.to_owned(), source };
     effects.reach(effect, Moment::Before).map_err(write)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory =
-        rustix::fs::openat(CWD, parent, flags, Mode::empty()).map_err(|errno| write(errno.into()))?;
+    let directory = reading::open_directory(parent, OFlags::empty()).map_err(|errno| write(errno.into()))?;
     let file = create_in(&directory, &hidden, 0o600, None).map_err(write)?;
     if let Err(errno) = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
         let _first_error_counts = rustix::fs::unlinkat(&directory, hidden.as_str(), AtFlags::empty());

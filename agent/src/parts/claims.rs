@@ -15,7 +15,7 @@ use identity::AccountPublicKey;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::applier::files::{self, FileError};
+use crate::applier::files::{self, FileError, UntrustedDirectory};
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::{AgentSettings, LocalServer, ServerView};
 
@@ -47,7 +47,8 @@ pub enum PushError {
 
 /// Every account that the local server knows, with the JWT that lies in the resolver directory below `state_dir`: the file
 /// that each lookup of the server reads. An account whose file went meanwhile is left out. The files are the server's own,
-/// mode 0600, so nobody but the applier reads them, and it follows no link there.
+/// mode 0600, so nobody but the applier reads them, and it follows no link there: neither the files' nor one that the server's
+/// user put in the place of the directory.
 /// Source: nats-server 2.15.1 server/dirstore.go `load`, server/accounts.go `DirAccResolver.Start`; the mode was tried.
 pub async fn observe(view: &dyn ServerView, server: &LocalServer, state_dir: &Path) -> ClaimsObserved {
     let known = match view.known_accounts(server).await {
@@ -64,12 +65,14 @@ pub async fn observe(view: &dyn ServerView, server: &LocalServer, state_dir: &Pa
 
 fn read(directory: &Path, accounts: &BTreeSet<String>) -> Result<BTreeMap<String, ClaimObserved>, String> {
     let mut claims = BTreeMap::new();
+    let directory = UntrustedDirectory::open(directory).map_err(|error| host_state::chain(&error))?;
     for account in accounts {
         // The front says them, and they become part of a path.
         if account.parse::<AccountPublicKey>().is_err() {
             return Err("the server named an account that is none".to_owned());
         }
-        let text = files::read_untrusted(&directory.join(format!("{account}.jwt")), JWT_LIMIT);
+        let Some(directory) = &directory else { continue };
+        let text = directory.read(&format!("{account}.jwt"), JWT_LIMIT);
         if let Some(text) = text.map_err(|error| host_state::chain(&error))? {
             claims.insert(account.clone(), described(&text));
         }
@@ -198,5 +201,24 @@ mod tests {
         let seen = |account: &str| read(&state.path().join(layout::RESOLVER), &[account.to_owned()].into());
         assert_eq!(seen(ACCOUNT).unwrap()[ACCOUNT], described(b"a.b.c"));
         assert!(seen("../../claim").is_err());
+    }
+
+    #[test]
+    fn no_link_is_followed_be_it_the_file_or_the_directory() {
+        let state = tempfile::tempdir().unwrap();
+        let (real, link) = (state.path().join("secret"), state.path().join("resolver"));
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join(format!("{ACCOUNT}.jwt")), "a.b.c").unwrap();
+        let accounts: BTreeSet<String> = [ACCOUNT.to_owned()].into();
+        assert_eq!(read(&link, &accounts).unwrap(), BTreeMap::new(), "there is no directory yet");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let text = read(&link, &accounts).unwrap_err();
+        assert!(text.contains("resolver"), "{text}");
+        std::fs::remove_file(&link).unwrap();
+        std::fs::create_dir(&link).unwrap();
+        std::os::unix::fs::symlink(real.join(format!("{ACCOUNT}.jwt")), link.join(format!("{ACCOUNT}.jwt")))
+            .unwrap();
+        assert!(read(&link, &accounts).is_err());
+        assert_eq!(read(&real, &accounts).unwrap().len(), 1);
     }
 }

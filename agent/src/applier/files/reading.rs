@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -35,13 +36,60 @@ pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileEr
     bounded(file, limit).map(Some).map_err(read)
 }
 
+/// As [`read_untrusted`], of a directory that may be a link or another one by the next call: it is opened once, through no
+/// link of its own, and its files are those of what was opened.
+#[derive(Debug)]
+pub struct UntrustedDirectory {
+    path: PathBuf,
+    opened: OwnedFd,
+}
+
+impl UntrustedDirectory {
+    /// Opens it; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`FileError::Read`], naming the path; also when it is a link or no directory.
+    pub fn open(path: &Path) -> Result<Option<UntrustedDirectory>, FileError> {
+        match open_directory(path, OFlags::NOFOLLOW) {
+            Ok(opened) => Ok(Some(UntrustedDirectory { path: path.to_owned(), opened })),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(errno) => Err(FileError::Read { path: path.to_owned(), source: errno.into() }),
+        }
+    }
+
+    /// Reads the file `name` in it, of at most `limit` bytes; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`read_untrusted`]; also when `name` leads anywhere else.
+    pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+        let read = |source| FileError::Read { path: self.path.join(name), source };
+        if name.contains('/') {
+            return Err(read(io::Error::other("it is no name of a file")));
+        }
+        let Some(file) = open_file_in(self.opened.as_fd(), Path::new(name)).map_err(read)? else {
+            return Ok(None);
+        };
+        bounded(file, limit).map(Some).map_err(read)
+    }
+}
+
+/// Opens a directory to find files in; `follow` says what becomes of a link.
+pub(super) fn open_directory(path: &Path, follow: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+}
+
 /// Opens a file of such a directory for reading; `None` when there is none.
 ///
 /// # Errors
 /// Those of the system, and when it is a link or no file.
 pub fn open_untrusted(path: &Path) -> io::Result<Option<File>> {
+    open_file_in(CWD, path)
+}
+
+fn open_file_in(directory: BorrowedFd<'_>, path: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+    let file = match rustix::fs::openat(directory, path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno.into()),
