@@ -1,10 +1,11 @@
 //! The firewall against a real kernel: in network namespaces of its own, with real `nft` and real TCP connections.
 //!
 //! What the agent's own firewall part does with random intents is held against the evaluator of `host-state`; then come
-//! replacements under traffic, a process that is killed while rules are on trial, and hands that change the table.
+//! replacements under traffic, a process that is killed while rules are on trial, crashes at each moment of a change, and hands that change the table.
 //! Needs root, `nft`, `ip`, `unshare` and `nsenter`; changes nothing outside the namespaces.
 
 mod asked;
+mod crashes;
 mod flood;
 mod hands;
 mod intents;
@@ -47,6 +48,7 @@ pub fn prove(order: &Order) -> Result<Proof> {
     rows.extend(traffic::replaced_under_traffic(order.rounds(10, 200), &pair)?);
     rows.extend(lockout::undone_by_the_kernel(order.rounds(1, 10), &pair)?);
     rows.extend(trials::trials_end(&pair)?);
+    rows.extend(crashes::crashes_blame_nobody(&pair)?);
     rows.extend(hands::foreign_hands(order.rounds(2, 20), &pair)?);
     Ok(Proof {
         what:

@@ -27,6 +27,8 @@ pub mod ledger;
 mod mesh;
 mod notes;
 mod observe;
+mod often;
+pub mod pins;
 mod preflight;
 mod pulse;
 mod reconcile;
@@ -41,6 +43,7 @@ mod steps;
 mod target;
 mod trial;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -60,10 +63,12 @@ use self::events::Events;
 use self::files::FileError;
 use self::host::{Host, Parts};
 use self::ledger::{Kept, Ledger};
+use self::pulse::Work;
 use self::rendition::Renditions;
 use self::secret::SecretError;
 use self::target::{Target, Which};
 use crate::parts::effects::{Effects, Gate};
+use crate::parts::firewall;
 use crate::parts::nats::process;
 use crate::parts::nats::unit::UNIT_DIR;
 use crate::parts::systemd::{Machine, bus::SystemBus};
@@ -117,6 +122,14 @@ impl Drop for LocalApplier {
         self.reconciler.abort();
         self.watcher.abort();
     }
+}
+
+/// As long as it lives, nothing changes the host.
+#[derive(Debug)]
+#[must_use]
+pub struct Rest {
+    _work: Work,
+    _firewall: Option<firewall::Rest>,
 }
 
 impl LocalApplier {
@@ -205,11 +218,16 @@ impl LocalApplier {
     }
 
     /// Waits until the change that is under way has come to its end, and keeps the next one from beginning for as long as what
-    /// it returns lives. nats-server goes on.
-    pub async fn rest(&self) -> impl Drop + Send + use<> {
+    /// it returns lives; so also with what the firewall needs, which takes no part in the work lock. nats-server goes on.
+    pub async fn rest(&self) -> Rest {
         let work = self.host.work().await;
         self.reconciler.abort();
-        work
+        let firewall = match &self.host.firewall {
+            Some(firewall) => Some(firewall.rest().await),
+            None => None,
+        };
+        self.watcher.abort();
+        Rest { _work: work, _firewall: firewall }
     }
 
     /// Has the host looked at whole at once, not when the minute is over; after the change that is under way.
@@ -280,6 +298,11 @@ impl Applier for LocalApplier {
         let contents = self.host.contents()?;
         let entries = [contents.cluster, contents.gateway, contents.claims];
         Ok(entries.into_iter().flatten().map(|entry| entry.accepted).collect())
+    }
+
+    async fn pins(&self) -> Result<BTreeSet<String>, ApplierError> {
+        let pinned = pins::pinned(&self.sections().await?);
+        pinned.map_err(|error| ApplierError::Failed(host_state::chain(&error)))
     }
 
     async fn system_login(&self) -> Result<LocalServer, ApplierError> {
@@ -363,7 +386,7 @@ impl Applier for LocalApplier {
 
     async fn shut_down(&self) {
         self.reconciler.abort();
-        let _work = self.host.work().await;
+        let _rest = self.rest().await;
         if self.host.service.is_some() {
             // A unit outlives the agent.
             return;

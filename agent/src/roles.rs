@@ -310,6 +310,8 @@ pub trait Applier: Send + Sync + 'static {
     async fn audit_hash(&self, seq: u64) -> Result<Option<RecordHash>, ApplierError>;
     /// Sections in the ledger, newest taken in.
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError>;
+    /// Pins of the leaf keys of every host that the newest sections taken in name, each a SHA-256 of 64 hex digits.
+    async fn pins(&self) -> Result<BTreeSet<String>, ApplierError>;
     /// How to reach the local nats-server as the agent's system user.
     async fn system_login(&self) -> Result<LocalServer, ApplierError>;
     /// What an apply would do.

@@ -50,6 +50,7 @@ impl Faults for Failing {
 struct Case<'a> {
     firewall: &'a Firewall,
     failing: &'a Failing,
+    state: &'a Path,
     before: FirewallRules,
     after: FirewallRules,
 }
@@ -119,6 +120,45 @@ impl Case<'_> {
         self.holds(&self.before).await
     }
 
+    async fn who_flushes_after_a_trial_that_is_not_taken_back_is_named(&self) -> Result<()> {
+        let trial = self.firewall.begin_trial(&self.after, TRIAL).await?;
+        self.failing.left.store(1, Ordering::Release);
+        ensure!(self.firewall.cancel(&trial.id).await.is_err(), "nothing failed");
+        take_away().await?;
+        let kept = self.firewall.keep().await?;
+        ensure!(matches!(&kept, Kept::Reloaded { by: Some(_), .. }), "it was kept by {kept:?}");
+        self.keeps(|kept| *kept == Kept::Resumed).await?;
+        self.holds(&self.before).await?;
+        // And once nothing is left to do, the next one is as well.
+        take_away().await?;
+        self.keeps(|kept| matches!(kept, Kept::Reloaded { by: Some(_), .. })).await
+    }
+
+    async fn rules_that_others_took_away_are_not_confirmed(&self) -> Result<()> {
+        let trial = self.firewall.begin_trial(&self.after, TRIAL).await?;
+        take_away().await?;
+        let early = self.firewall.confirm(&trial.id, u64::MAX).await;
+        ensure!(matches!(early, Err(FirewallError::NotLoaded { .. })), "{early:?}");
+        let opened_ms = boot_ms();
+        self.keeps(|kept| matches!(kept, Kept::Reloaded { .. })).await?;
+        let early = self.firewall.confirm(&trial.id, opened_ms).await;
+        ensure!(matches!(early, Err(FirewallError::OldConnection { .. })), "{early:?}");
+        self.firewall.confirm(&trial.id, u64::MAX).await?;
+        self.holds(&self.after).await
+    }
+
+    async fn a_trial_goes_on_over_a_restart_and_needs_a_connection_from_after_it(&self) -> Result<()> {
+        let trial = self.firewall.begin_trial(&self.after, TRIAL).await?;
+        let opened_ms = boot_ms() + 1;
+        let state = self.state;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let next = Firewall::open(Effects::default(), state);
+        let early = next.confirm(&trial.id, opened_ms).await;
+        ensure!(matches!(early, Err(FirewallError::OldConnection { .. })), "{early:?}");
+        next.confirm(&trial.id, boot_ms() + 1).await?;
+        self.holds(&self.after).await
+    }
+
     async fn own_changes_wake_nobody_and_a_trial_that_ends_does(&self) -> Result<()> {
         let work = async {
             let trial = self.firewall.begin_trial(&self.after, TRIAL).await?;
@@ -135,6 +175,16 @@ impl Case<'_> {
         self.keeps(|kept| *kept == Kept::Expired { id: trial.id.clone() }).await?;
         self.holds(&self.before).await
     }
+}
+
+/// Takes our table away, as others do.
+async fn take_away() -> Result<()> {
+    let flushed = tokio::process::Command::new("/usr/sbin/nft")
+        .args(["delete", "table", "inet", "nats_agent"])
+        .status()
+        .await?;
+    ensure!(flushed.success(), "`nft delete table` failed");
+    Ok(())
 }
 
 type Body = for<'a, 'b> fn(&'a Case<'b>) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -161,6 +211,19 @@ pub(super) fn trials_end(pair: &Pair) -> Result<Vec<Row>> {
         }),
         ("not cancelled", before, |case| {
             Box::pin(case.a_trial_that_cannot_be_taken_back_is_by_the_next_look())
+        }),
+        ("not cancelled, answer lost", after, |case| {
+            Box::pin(case.a_trial_that_cannot_be_taken_back_is_by_the_next_look())
+        }),
+        ("not cancelled, flushed", before, |case| {
+            Box::pin(case.who_flushes_after_a_trial_that_is_not_taken_back_is_named())
+        }),
+        ("not cancelled, answer lost, flushed", after, |case| {
+            Box::pin(case.who_flushes_after_a_trial_that_is_not_taken_back_is_named())
+        }),
+        ("not loaded", before, |case| Box::pin(case.rules_that_others_took_away_are_not_confirmed())),
+        ("restarted", before, |case| {
+            Box::pin(case.a_trial_goes_on_over_a_restart_and_needs_a_connection_from_after_it())
         }),
         ("woken", before, |case| Box::pin(case.own_changes_wake_nobody_and_a_trial_that_ends_does())),
     ];
@@ -189,7 +252,7 @@ fn one(pair: &Pair, state: &Path, failing: &Arc<Failing>, body: Body) -> Result<
             let effects = Effects::with_faults(Arc::<Failing>::clone(failing));
             let firewall = Firewall::open(effects, state);
             establish(&firewall, &before).await?;
-            body(&Case { firewall: &firewall, failing, before, after }).await
+            body(&Case { firewall: &firewall, failing, state, before, after }).await
         })
     })
 }

@@ -120,6 +120,11 @@ impl Log {
         Announced::begin(self, &mut kept, who, seq.ok())
     }
 
+    /// As [`Log::announce_anyway_as`], of what is on record already and is told by its number later: nothing is written for it.
+    pub(super) fn announce_more(self: &Arc<Log>, who: Who) -> Announced {
+        Announced::begin(self, &mut self.kept(), who, None)
+    }
+
     /// Writes down what was found and what could not be written before. Does nothing when all is well.
     pub(super) fn settle(&self) {
         if let Err(error) = self.kept().settle() {

@@ -16,7 +16,7 @@ use identity::{HostKeys, HostSecret, Trust};
 use nats_config::ServerConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::audit::Log;
 use super::claim::ClaimRecord;
@@ -25,9 +25,11 @@ use super::gate;
 use super::lease;
 use super::ledger::{HostFacts, Ledger};
 use super::notes::Notes;
+use super::often::Often;
 use super::pulse::{Pulse, Work};
 use super::rendition::{FileSet, Renditions};
 use super::target::Target;
+use super::trial::ChangeOnTrial;
 use crate::parts::effects::Effects;
 use crate::parts::firewall::Firewall;
 use crate::parts::nats::binary::Binaries;
@@ -61,6 +63,7 @@ pub(super) struct Host {
     alone: Arc<tokio::sync::Mutex<()>>,
     /// Whether the loop goes round.
     pub(super) pulse: Arc<Pulse>,
+    pub(super) change_on_trial: ChangeOnTrial,
     /// Whether the start came to its end.
     pub(super) is_up: AtomicBool,
     /// The unit of nats-server; absent where it is the agent's child.
@@ -73,6 +76,8 @@ pub(super) struct Host {
     /// What the running server was last started or reloaded with; `None` when that is unknown.
     running_config: Mutex<Option<ServerConfig>>,
     notes: Mutex<Notes>,
+    /// What the firewall was loaded for.
+    often: Mutex<Often>,
     /// Held while a lease is decided.
     leases: Mutex<()>,
     /// Keeps a second agent out of the state directory while this one lives.
@@ -122,6 +127,7 @@ impl Host {
             sweep_wanted: AtomicBool::new(false),
             alone: Arc::default(),
             pulse: Pulse::new(),
+            change_on_trial: ChangeOnTrial::default(),
             is_up: AtomicBool::new(false),
             adopted: watch::Sender::new(service.is_none()),
             service,
@@ -129,6 +135,7 @@ impl Host {
             server: Mutex::new(None),
             running_config: Mutex::new(None),
             notes: Mutex::default(),
+            often: Mutex::default(),
             leases: Mutex::new(()),
             _lock: lock,
             settings,
@@ -147,14 +154,25 @@ impl Host {
         self.pulse.begin(alone)
     }
 
+    /// Whether somebody changes the host. For as long as what it returns lives nobody begins to, and it counts as no change:
+    /// whoever only looks has no ten minutes for that.
+    pub(super) fn try_look(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.alone).try_lock_owned().ok()
+    }
+
     /// As [`Host::work`]; `None` while somebody else changes it.
     pub(super) fn try_work(&self) -> Option<Work> {
-        let alone = Arc::clone(&self.alone).try_lock_owned().ok()?;
+        let alone = self.try_look()?;
         Some(self.pulse.begin(alone))
     }
 
     pub(super) fn state_dir(&self) -> &Path {
         &self.settings.state_dir
+    }
+
+    /// What of the firewall's changes is on record, and how often it was since.
+    pub(super) fn often(&self) -> MutexGuard<'_, Often> {
+        lock(&self.often)
     }
 
     /// The nats-server that was started or found; it may have ended.

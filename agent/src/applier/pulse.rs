@@ -33,6 +33,7 @@ struct State {
 }
 
 /// The right to change the host, of one at a time.
+#[derive(Debug)]
 pub(super) struct Work {
     pulse: Arc<Pulse>,
     _alone: OwnedMutexGuard<()>,

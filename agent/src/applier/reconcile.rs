@@ -104,8 +104,8 @@ impl Host {
         // What systemd starts again by itself is left to it, and what a change that is under way starts and stops is that
         // change's to tell.
         let is_left = self.service.is_some()
-            && match self.try_work() {
-                Some(_work) => self.follow_unit().await == Followed::Coming,
+            && match self.try_look() {
+                Some(_alone) => self.follow_unit().await == Followed::Coming,
                 None => true,
             };
         let has_ended = !is_left && self.server().is_some_and(|server| !server.is_running());

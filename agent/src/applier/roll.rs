@@ -68,7 +68,9 @@ impl Host {
         {
             return Ok(Outcome::Refused { reason });
         }
-        if goal == Goal::Stage
+        // A host that joins alone is not staged before.
+        let is_new = goal == Goal::Roll && !contents.facts.formed;
+        if (goal == Goal::Stage || is_new)
             && let Some(reason) = self.unfit(&target, events).await
         {
             return Ok(Outcome::Refused { reason });
@@ -137,11 +139,14 @@ impl Host {
             Ok(()) => self.confirm(target, &mut contents, goal, progress.intent.clone()),
             Err(failed) => Err(failed),
         };
+        if outcome.is_err()
+            && let Some(trial) = &progress.trial
+        {
+            self.drop_trial(trial).await;
+        }
+        self.change_on_trial.end();
         if let Err(Failed { step, reason }) = outcome {
             tracing::warn!(step, reason, "the change did not pass and is taken back");
-            if let Some(trial) = &progress.trial {
-                self.drop_trial(trial).await;
-            }
             let touched = progress.server_touched;
             let back = self.take_back(before.as_ref(), &mut contents, was_running, touched, &step).await;
             let reason = match back {

@@ -1,12 +1,12 @@
 //! The firewall's part of the applier: trials and their end, and the watch over the loaded table, each change on record.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use host_state::Finding;
-use host_state::audit::{Occasion, What, Who, clip};
+use host_state::audit::{Ended, Occasion, What, Who, clip};
 use host_state::desired::Desired;
 use host_state::document::{ContentHash, OnDrift};
 use host_state::firewall::{TRIAL_DOMAIN, TableDifference, TrialAction};
@@ -27,6 +27,36 @@ const TRIAL_TTL: Duration = Duration::from_secs(60);
 /// Pause after the table could not be looked at or loaded.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+/// Whether the change that firewall rules are on trial for is still under way. Until it has come to its end nobody confirms
+/// them: it may yet be taken back.
+#[derive(Debug, Default)]
+pub(super) struct ChangeOnTrial(AtomicBool);
+
+impl ChangeOnTrial {
+    fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// The change passed, or its trial was ended.
+    pub(super) fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Whether a trial may be ended so from outside.
+    ///
+    /// # Errors
+    /// [`ApplierError::Conflict`].
+    fn check(&self, action: TrialAction, trial_id: &str) -> Result<(), ApplierError> {
+        match action {
+            TrialAction::Confirm if self.0.load(Ordering::Acquire) => Err(ApplierError::Conflict(format!(
+                "trial `{trial_id}` is not to be confirmed yet: its change is still under way; confirm it once that has \
+                 come to its end"
+            ))),
+            TrialAction::Confirm | TrialAction::Cancel => Ok(()),
+        }
+    }
+}
+
 /// Keeps the firewall as long as the applier lives. Takes no part in the work lock: a hole is closed also while a change
 /// is under way.
 pub(super) async fn watch(host: Arc<Host>) {
@@ -40,17 +70,25 @@ pub(super) async fn watch(host: Arc<Host>) {
     }
 }
 
-/// What a change that is due is to bring, for the audit log; absent where nothing is changed.
-fn what_is_due(kept: &Kept) -> Option<What> {
-    let rules = match kept {
+/// What a change that is due is to bring, without who it is due for; absent where nothing is changed.
+fn what_is_due(kept: &Kept) -> Option<String> {
+    Some(match kept {
         Kept::Intact | Kept::Changed { .. } => return None,
         Kept::Resumed => "those that hold, after a replacement that stopped half-way".to_owned(),
+        Kept::Reloaded { .. } => "those that hold, taken away or opened by others".to_owned(),
+        Kept::Expired { id } => format!("those before trial {id}, whose time is over"),
+    })
+}
+
+/// The same for the audit log.
+fn record_of(kept: &Kept, what: String) -> What {
+    let rules = match kept {
         Kept::Reloaded { by, first: _ } => {
             format!("those that hold, taken away or opened by {}", named(by.as_ref()))
         }
-        Kept::Expired { id } => format!("those before trial {id}, whose time is over"),
+        Kept::Intact | Kept::Changed { .. } | Kept::Resumed | Kept::Expired { .. } => what,
     };
-    Some(What::Firewall { rules: clip(&rules) })
+    What::Firewall { rules: clip(&rules) }
 }
 
 fn named(author: Option<&Author>) -> String {
@@ -58,10 +96,23 @@ fn named(author: Option<&Author>) -> String {
 }
 
 impl Host {
+    /// Closes a hole whenever there is one; how often that goes on record is [`super::often`]'s matter.
     async fn keep_firewall(&self, firewall: &Firewall) -> Result<(), FirewallError> {
+        let by_itself = || Who::Agent { occasion: Occasion::Firewall };
+        let now = Instant::now();
+        let over = self.often().over(now);
+        for rules in over {
+            let what = What::Firewall { rules: clip(&rules) };
+            self.audit.announce_anyway_as(by_itself(), what).end(Ended::Done);
+        }
         let due = firewall.due().await?;
-        let by_itself = Who::Agent { occasion: Occasion::Firewall };
-        let announced = what_is_due(due.kept()).map(|what| self.audit.announce_anyway_as(by_itself, what));
+        let announced = what_is_due(due.kept()).map(|what| {
+            if self.often().is_first(&what, now) {
+                self.audit.announce_anyway_as(by_itself(), record_of(due.kept(), what))
+            } else {
+                self.audit.announce_more(by_itself())
+            }
+        });
         let done = due.done().await;
         let kept = match announced {
             Some(announced) => announced.ended(done)?,
@@ -158,13 +209,14 @@ impl Host {
         firewall.repair().await.map_err(|error| host_state::chain(&error))
     }
 
-    /// Puts the rules of `target` on trial; returns the trial's id.
+    /// Puts the rules of `target` on trial; returns the trial's id. Nobody confirms them before [`ChangeOnTrial::end`].
     pub(super) async fn try_firewall(&self, target: &Target) -> Result<Option<String>, String> {
         let (Some(firewall), Some(rules)) = (&self.firewall, self.firewall_rules(target)) else {
             return Ok(None);
         };
         let what = What::Firewall { rules: format!("sha256 {}, on trial", rules.hash()) };
         let announced = self.audit.announce(what).map_err(|error| host_state::chain(&error))?;
+        self.change_on_trial.begin();
         let trial = announced.ended(firewall.begin_trial(&rules, TRIAL_TTL).await);
         trial.map(|trial| Some(trial.id)).map_err(|error| host_state::chain(&error))
     }
@@ -201,6 +253,7 @@ impl Host {
         let Some(firewall) = &self.firewall else {
             return Err(ApplierError::Conflict(format!("no change is on trial, so not `{trial_id}` either")));
         };
+        self.change_on_trial.check(action, &trial_id)?;
         tracing::info!(role = %caller.role, serial = caller.serial, trial_id, ?action, "end of a trial");
         let Caller { role, serial, opened_ms } = caller;
         let who = Who::Caller { role: role.to_string(), serial: serial.clone(), writer: String::new() };
@@ -228,11 +281,30 @@ fn applier_error(error: FirewallError) -> ApplierError {
     match error {
         FirewallError::Pending { .. }
         | FirewallError::NoTrial { .. }
-        | FirewallError::OldConnection { .. } => ApplierError::Conflict(text),
+        | FirewallError::OldConnection { .. }
+        | FirewallError::NotLoaded { .. } => ApplierError::Conflict(text),
         FirewallError::File(_)
         | FirewallError::Nft(_)
         | FirewallError::Kept(_)
         | FirewallError::Random(_)
         | FirewallError::NoBootId => ApplierError::Failed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_under_way_is_not_confirmed_from_outside() {
+        let change = ChangeOnTrial::default();
+        change.check(TrialAction::Confirm, "07").unwrap();
+        change.begin();
+        let error = change.check(TrialAction::Confirm, "07").unwrap_err();
+        assert!(matches!(error, ApplierError::Conflict(_)), "{error}");
+        assert!(error.to_string().contains("its change is still under way"), "{error}");
+        change.check(TrialAction::Cancel, "07").unwrap();
+        change.end();
+        change.check(TrialAction::Confirm, "07").unwrap();
     }
 }

@@ -258,6 +258,7 @@ async fn asked(
         ApplierCall::Observe => ApplierAnswer::Observe(Box::new(applier.observe().await?)),
         ApplierCall::AuditHash { seq } => ApplierAnswer::AuditHash(applier.audit_hash(seq).await?),
         ApplierCall::Sections => ApplierAnswer::Sections(applier.sections().await?),
+        ApplierCall::Pins => ApplierAnswer::Pins(applier.pins().await?),
         ApplierCall::SystemLogin => {
             ApplierAnswer::SystemLogin(Box::new((&applier.system_login().await?).into()))
         }

@@ -1,5 +1,6 @@
 //! The front's side: the applier of another process, as if it were here.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -199,6 +200,13 @@ impl Applier for RemoteApplier {
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError> {
         match self.ask(ApplierCall::Sections).await? {
             ApplierAnswer::Sections(sections) => Ok(sections),
+            _ => Err(misplaced()),
+        }
+    }
+
+    async fn pins(&self) -> Result<BTreeSet<String>, ApplierError> {
+        match self.ask(ApplierCall::Pins).await? {
+            ApplierAnswer::Pins(pins) => Ok(pins),
             _ => Err(misplaced()),
         }
     }

@@ -204,6 +204,7 @@ impl Made {
             ApplierCall::Observe,
             ApplierCall::AuditHash { seq: self.number },
             ApplierCall::Sections,
+            ApplierCall::Pins,
             ApplierCall::SystemLogin,
             ApplierCall::Preview { sections: vec![self.section(), self.section()] },
             ApplierCall::Preflight,
@@ -222,6 +223,7 @@ impl Made {
             ApplierAnswer::AuditHash(None),
             ApplierAnswer::AuditHash(Some(RecordHash::none())),
             ApplierAnswer::Sections(vec![self.section()]),
+            ApplierAnswer::Pins([self.text()].into()),
             ApplierAnswer::SystemLogin(Box::new((&self.server()).into())),
             ApplierAnswer::Preview(Plan { reasons: vec![self.text()], ..Plan::empty() }),
             ApplierAnswer::Preflight(Preflight {

@@ -14,14 +14,14 @@ pub mod nft;
 mod trial;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host_state::document::FirewallIntent;
 use host_state::firewall::{self, FirewallRules, OnTrial, Table, compare, replace_commands};
 use host_state::observed::{FirewallObserved, FirewallSeen, TrialSeen};
 use host_state::{Finding, chain};
-use nats_agent_api::order::boot_ms;
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard};
 
 use self::generations::{Author, Generations, of_others};
 use self::kept::{BOOT_ID, KeptRules};
@@ -80,6 +80,17 @@ pub enum FirewallError {
         /// The trial's id.
         id: String,
     },
+    /// The kernel goes by other rules, so that a connection proves nothing of these.
+    #[error(
+        "the rules of trial `{id}` are not what the kernel goes by (`{place}` differs), so no connection proves them: they \
+         are loaded again, unless their time is over; connect anew and confirm over that, or apply again"
+    )]
+    NotLoaded {
+        /// The trial's id.
+        id: String,
+        /// The first place that differs.
+        place: String,
+    },
 }
 
 /// The firewall of the network namespace that the process is in.
@@ -90,7 +101,7 @@ pub struct Firewall {
     /// `None` where the kernel tells nothing: then the sweep alone notices.
     generations: Option<Generations>,
     /// Held by who looks or changes, one at a time.
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
     /// That somebody was told of a change by others who does not keep the table.
     touched: Notify,
 }
@@ -100,10 +111,31 @@ pub struct Firewall {
 struct Memory {
     /// Who last changed our table without being us.
     author: Option<Author>,
-    /// When this process last loaded it, on the clock of [`boot_ms`]; when it began, before.
-    loaded_ms: u64,
-    /// Whether the kernel did not take what it was last to take.
-    is_behind: bool,
+    /// Whether others changed it since the last look that came to its end.
+    is_touched: bool,
+    /// What of it is known to be in the kernel.
+    load: Load,
+}
+
+/// What this process knows of the kernel's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// Nothing: it neither changed it nor found it as it should be.
+    Unknown,
+    /// The kernel did not take what it was last to take, or nobody heard that it did.
+    Behind,
+    /// The kernel took it, or had it when it was looked at.
+    Holds {
+        /// Since when at the latest, on the clock of [`nats_agent_api::order::boot_ms`].
+        since_ms: u64,
+    },
+}
+
+/// As long as it lives, nobody looks at a firewall or changes it.
+#[derive(Debug)]
+#[must_use]
+pub struct Rest {
+    _memory: OwnedMutexGuard<Memory>,
 }
 
 impl Firewall {
@@ -118,8 +150,14 @@ impl Firewall {
             }
         };
         let kept = KeptRules::new(effects.clone(), state_dir);
-        let memory = Memory { author: None, loaded_ms: boot_ms(), is_behind: false };
-        Firewall { effects, kept, generations, memory: Mutex::new(memory), touched: Notify::new() }
+        let memory = Memory { author: None, is_touched: false, load: Load::Unknown };
+        Firewall { effects, kept, generations, memory: Arc::new(Mutex::new(memory)), touched: Notify::new() }
+    }
+
+    /// Waits until the look or change that is under way has come to its end, and keeps the next one from beginning for as long
+    /// as what it returns lives.
+    pub async fn rest(&self) -> Rest {
+        Rest { _memory: Arc::clone(&self.memory).lock_owned().await }
     }
 
     /// Loads the confirmed rules and nothing else, as at boot; returns them. Without any our table goes away.
@@ -222,6 +260,7 @@ impl Firewall {
         if others.is_empty() && !told.is_cut {
             return false;
         }
+        memory.is_touched |= !others.is_empty();
         if let Some(author) = others.into_iter().flatten().next_back() {
             memory.author = Some(author);
         }

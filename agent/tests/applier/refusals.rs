@@ -191,6 +191,12 @@ async fn a_host_that_is_not_fit_for_production_is_refused_and_says_why() {
         assert!(reason.contains(part), "{part}: {reason}");
     }
     assert!(!rig.store().exists() && rig.applier.sections().await.unwrap().is_empty());
+    // A host that joins alone is rolled without a stage.
+    let bare = rig.cluster(|section| section.profile = Profile::Production);
+    let (outcome, _) = rig.roll(vec![bare]).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("lies on the root file system"), "{reason}");
+    assert!(!rig.store().exists() && rig.applier.sections().await.unwrap().is_empty());
     // The same under `development` is taken, and the checks of it are there to be read.
     let section = rig.cluster(|_| {});
     assert_eq!(rig.stage(vec![section]).await.0, Outcome::Staged);

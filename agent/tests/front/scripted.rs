@@ -1,6 +1,6 @@
 //! An applier that keeps what it is told in memory, and an authority to tell it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -176,6 +176,11 @@ impl Applier for Scripted {
 
     async fn sections(&self) -> Result<Vec<SignedSection>, ApplierError> {
         Ok(self.sections.lock().unwrap().clone())
+    }
+
+    async fn pins(&self) -> Result<BTreeSet<String>, ApplierError> {
+        let pinned = nats_agent::applier::pins::pinned(&self.sections.lock().unwrap());
+        pinned.map_err(|error| ApplierError::Failed(host_state::chain(&error)))
     }
 
     async fn system_login(&self) -> Result<LocalServer, ApplierError> {

@@ -15,7 +15,7 @@ pub(in crate::applier) struct Announced {
     /// Which of those under way it is.
     number: u64,
     who: Who,
-    /// Its record; absent where that could not be written yet.
+    /// Its record; absent where that could not be written yet, or it is counted only.
     seq: Option<u64>,
     is_ended: bool,
 }

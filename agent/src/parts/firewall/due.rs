@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use host_state::firewall::{FirewallRules, Table, TableDifference, compare, is_left_behind, opens};
+use host_state::firewall::{
+    FirewallRules, TABLE, TABLE_FAMILY, Table, TableDifference, compare, is_left_behind, opens,
+};
+use nats_agent_api::order::boot_ms;
 use tokio::sync::MutexGuard;
 
 use super::generations::Author;
 use super::load::{found, table};
-use super::{Firewall, FirewallError, Memory, Now, TrialRecord};
+use super::{Firewall, FirewallError, Load, Memory, Now, TrialRecord};
 
 /// How often the table is looked at although nothing was told.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -61,6 +64,8 @@ pub struct Due<'a> {
     confirmed: Option<FirewallRules>,
     /// A trial that goes on.
     trial: Option<TrialRecord>,
+    /// Whether there is the record of one that is over.
+    is_over: bool,
     kept: Kept,
 }
 
@@ -76,13 +81,31 @@ impl Due<'_> {
     /// # Errors
     /// [`FirewallError`]; then it stays due.
     pub async fn done(self) -> Result<Kept, FirewallError> {
-        let Due { firewall, mut memory, confirmed, trial, kept } = self;
-        if kept.is_change() {
-            match &trial {
-                Some(trial) => firewall.commit(&mut memory, confirmed.as_ref(), Some(trial)).await?,
-                None => firewall.take_back(&mut memory, confirmed.as_ref()).await?,
+        let Due { firewall, mut memory, confirmed, trial, is_over, kept } = self;
+        let done = match (&kept, &trial) {
+            (Kept::Intact, _) => {
+                if !matches!(memory.load, Load::Holds { .. }) {
+                    memory.load = Load::Holds { since_ms: boot_ms() };
+                }
+                Ok(())
             }
+            (Kept::Changed { .. }, _) => Ok(()),
+            (Kept::Resumed | Kept::Expired { .. }, None) => {
+                firewall.take_back(&mut memory, confirmed.as_ref()).await
+            }
+            (Kept::Resumed | Kept::Expired { .. } | Kept::Reloaded { .. }, trial) => {
+                firewall.commit(&mut memory, confirmed.as_ref(), trial.as_ref()).await
+            }
+        };
+        if let Err(error) = done {
+            firewall.touched.notify_one();
+            return Err(error);
         }
+        if is_over && matches!(kept, Kept::Reloaded { .. }) {
+            // How the trial ended is told by itself.
+            firewall.touched.notify_one();
+        }
+        memory.is_touched = false;
         if !matches!(kept, Kept::Changed { .. }) {
             memory.author = None;
         }
@@ -101,21 +124,29 @@ impl Firewall {
         let confirmed = self.kept.confirmed().map_err(FirewallError::Kept)?;
         let record = self.kept.trial().map_err(FirewallError::Kept)?;
         let is_confirmed = |trial: &TrialRecord| confirmed.as_ref().is_some_and(|one| one.trial == trial.id);
-        let (kept, trial) = match record {
-            Some(trial) if is_confirmed(&trial) => (Some(Kept::Resumed), None),
+        let (over, trial) = match record {
+            Some(trial) if trial.is_withdrawn || is_confirmed(&trial) => (Some(Kept::Resumed), None),
             Some(trial) if trial.remaining_ms(&Now::read()).is_none() => {
                 (Some(Kept::Expired { id: trial.id }), None)
             }
             trial => (None, trial),
         };
         let confirmed = confirmed.map(|confirmed| confirmed.rules);
-        let kept = match (kept, table(confirmed.as_ref(), trial.as_ref())) {
-            (Some(kept), _) => kept,
-            (None, Some(table)) => judged(&table, found().await?.as_ref(), &memory),
-            (None, None) if memory.is_behind => Kept::Resumed,
-            (None, None) => Kept::Intact,
+        let wanted = Wanted {
+            desired: table(confirmed.as_ref(), trial.as_ref()),
+            before: trial.is_some().then(|| table(confirmed.as_ref(), None)),
         };
-        Ok(Due { firewall: self, memory, confirmed, trial, kept })
+        let is_known =
+            matches!(memory.load, Load::Holds { .. }) && !memory.is_touched && memory.author.is_none();
+        // Where no rules are wanted and nobody made any, there is nothing to look for.
+        let found = if wanted.desired.is_none() && is_known { None } else { found().await? };
+        let is_over = over.is_some();
+        let kept = match (over, judged(&wanted, found.as_ref(), &memory)) {
+            (Some(_), kept @ Kept::Reloaded { .. }) if memory.is_touched => kept,
+            (Some(over), _) => over,
+            (None, kept) => kept,
+        };
+        Ok(Due { firewall: self, memory, confirmed, trial, is_over, kept })
     }
 
     /// Looks, and does what is due.
@@ -136,9 +167,10 @@ impl Firewall {
         }
     }
 
-    /// How long nothing is due by time. Also a trial that is over and not ended yet counts.
+    /// How long nothing is due by time. Also a trial that is over and not ended yet counts; one that is withdrawn does not:
+    /// who withdraws it takes it back at once, and says so where that fails.
     fn pause(&self) -> Duration {
-        let trial = self.kept.trial().ok().flatten();
+        let trial = self.kept.trial().ok().flatten().filter(|trial| !trial.is_withdrawn);
         let left = trial.map(|trial| trial.remaining_ms(&Now::read()).map_or(0, |left| left + 1));
         left.map_or(SWEEP, |left| Duration::from_millis(left).min(SWEEP))
     }
@@ -167,15 +199,58 @@ impl Firewall {
     }
 }
 
-/// What a table that was found comes to.
-fn judged(desired: &Table, found: Option<&Table>, memory: &Memory) -> Kept {
-    let Some(first) = compare(desired, found).into_iter().next() else { return Kept::Intact };
+/// What a look is for.
+#[derive(Debug)]
+struct Wanted {
+    /// The table as it should be; `None`: no table.
+    desired: Option<Table>,
+    /// While a trial goes on, the table as it was before that.
+    before: Option<Option<Table>>,
+}
+
+/// What a table that was found comes to. Others are to blame only where nothing that this agent left half-way explains it, or
+/// where the kernel told of them.
+fn judged(wanted: &Wanted, found: Option<&Table>, memory: &Memory) -> Kept {
+    let Wanted { desired, before } = wanted;
+    let desired = desired.as_ref();
+    let Some(first) = difference(desired, found) else { return Kept::Intact };
     let by = memory.author.clone();
-    if memory.is_behind || found.is_some_and(|found| is_left_behind(desired, found)) {
+    let is_open = desired.is_some_and(|desired| opens(desired, found));
+    let is_before = || before.as_ref().is_some_and(|before| is_ours(before.as_ref(), found));
+    let is_half_way = match memory.load {
+        Load::Unknown => !memory.is_touched && (desired.is_none() || is_before()),
+        Load::Behind => true,
+        Load::Holds { .. } => false,
+    };
+    if is_open && memory.is_touched {
+        Kept::Reloaded { by, first }
+    } else if is_half_way || is_ours(desired, found) {
         Kept::Resumed
-    } else if opens(desired, found) {
+    } else if is_open {
         Kept::Reloaded { by, first }
     } else {
         Kept::Changed { by, first }
     }
 }
+
+/// The first difference between the table as it should be and as it was found; either may be none.
+pub(super) fn difference(desired: Option<&Table>, found: Option<&Table>) -> Option<TableDifference> {
+    match (desired, found) {
+        (Some(desired), found) => compare(desired, found).into_iter().next(),
+        (None, None) => None,
+        (None, Some(_)) => Some(TableDifference {
+            place: format!("table {TABLE_FAMILY} {TABLE}"),
+            desired: None,
+            found: Some("loaded".to_owned()),
+        }),
+    }
+}
+
+/// Whether `found` is `desired`, perhaps with parts that a replacement left behind.
+pub(super) fn is_ours(desired: Option<&Table>, found: Option<&Table>) -> bool {
+    let is_left_behind = desired.zip(found).is_some_and(|(desired, found)| is_left_behind(desired, found));
+    is_left_behind || difference(desired, found).is_none()
+}
+
+#[cfg(test)]
+mod tests;

@@ -132,23 +132,37 @@ impl Generations {
     /// # Errors
     /// As [`Generations::readable`].
     pub fn take(&self) -> io::Result<Told> {
-        let mut told = Told::default();
-        let mut buffer = vec![0_u8; DATAGRAM_BYTES];
         // The messages of a commit may be spread over datagrams; the last one names the author.
         let mut is_open = self.is_open.load(Ordering::Acquire);
-        let ended = loop {
-            match rustix::net::recv(self.socket.get_ref().as_fd(), buffer.as_mut_slice(), RecvFlags::DONTWAIT)
-            {
-                Ok((length, _)) => read(&buffer[..length.min(DATAGRAM_BYTES)], &mut is_open, &mut told),
-                Err(rustix::io::Errno::AGAIN) => break Ok(told),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::NOBUFS) => told.is_cut = true,
-                Err(errno) => break Err(errno.into()),
-            }
-        };
+        let told = drain(&mut is_open, |buffer| {
+            Ok(rustix::net::recv(self.socket.get_ref().as_fd(), buffer, RecvFlags::DONTWAIT)?.0)
+        });
         self.is_open.store(is_open, Ordering::Release);
-        ended
+        told
     }
+}
+
+/// Reads what `receive` gives until it would wait. `is_open` as for [`read`].
+fn drain(
+    is_open: &mut bool,
+    mut receive: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Told> {
+    let mut told = Told::default();
+    let mut buffer = vec![0_u8; DATAGRAM_BYTES];
+    loop {
+        match receive(&mut buffer) {
+            Ok(length) => read(&buffer[..length.min(DATAGRAM_BYTES)], is_open, &mut told),
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::NOBUFS) => told.is_cut = true,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    if told.is_cut {
+        // The end of a commit may be what was lost, and who makes the next one is not to blame for it.
+        *is_open = false;
+    }
+    Ok(told)
 }
 
 /// Reads one datagram. `is_open`: whether our table was changed by the commit whose end was not told yet.
@@ -269,6 +283,26 @@ mod tests {
         assert_eq!((is_open, told.commits.len()), (true, 0));
         read(&first[aligned(length)..], &mut is_open, &mut told);
         assert_eq!((is_open, told.commits), (false, vec![nft(18442)]));
+    }
+
+    #[test]
+    fn whose_end_was_lost_is_not_the_next_ones() {
+        let (sample, length) = (sample(), u32::from_ne_bytes(*sample().first_chunk().unwrap()) as usize);
+        let (begun, ended) = sample.split_at(aligned(length));
+        let mut is_open = false;
+        let mut take = |mut given: Vec<rustix::io::Result<&[u8]>>| {
+            drain(&mut is_open, |buffer| {
+                let bytes = if given.is_empty() { Err(rustix::io::Errno::AGAIN) } else { given.remove(0) }?;
+                buffer[..bytes.len()].copy_from_slice(bytes);
+                Ok(bytes.len())
+            })
+            .unwrap()
+        };
+        let cut = take(vec![Err(rustix::io::Errno::NOBUFS), Ok(begun)]);
+        assert_eq!(cut, Told { commits: Vec::new(), is_cut: true });
+        assert_eq!(take(vec![Ok(ended)]), Told::default(), "an innocent process");
+        assert_eq!(take(vec![Ok(begun)]), Told::default());
+        assert_eq!(take(vec![Ok(ended)]).commits, [nft(18442)]);
     }
 
     #[test]

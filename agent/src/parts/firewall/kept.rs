@@ -1,9 +1,10 @@
 //! What of the firewall survives a crash and a reboot: the confirmed rules, and the trial that is under way.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use host_state::firewall::FirewallRules;
-use host_state::layout;
+use host_state::{chain, layout};
 use nats_agent_api::order::boot_ms;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct TrialRecord {
     pub started_ms: u64,
     /// How long it lasts, in milliseconds; whole seconds.
     pub ttl_ms: u64,
+    /// Whether it was cancelled or never began: it is over, and the kernel may have it still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_withdrawn: bool,
     /// The rules.
     pub rules: FirewallRules,
 }
@@ -31,6 +35,9 @@ impl TrialRecord {
     /// Milliseconds that are left of it; none when it is over, be it by a reboot.
     #[must_use]
     pub fn remaining_ms(&self, now: &Now) -> Option<u64> {
+        if self.is_withdrawn {
+            return None;
+        }
         let left = (self.started_ms + self.ttl_ms).checked_sub(now.boot_ms)?;
         (now.boot.as_ref() == Some(&self.boot) && left > 0 && now.boot_ms >= self.started_ms).then_some(left)
     }
@@ -68,11 +75,13 @@ impl Now {
 }
 
 /// The two files.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct KeptRules {
     effects: Effects,
     confirmed: PathBuf,
     trial: PathBuf,
+    /// The trial that was withdrawn last, for a disk that takes no word of it.
+    withdrawn: Mutex<Option<String>>,
 }
 
 impl KeptRules {
@@ -81,6 +90,7 @@ impl KeptRules {
             effects,
             confirmed: state_dir.join(layout::FIREWALL_FILE),
             trial: state_dir.join(layout::FIREWALL_TRIAL_FILE),
+            withdrawn: Mutex::new(None),
         }
     }
 
@@ -97,7 +107,29 @@ impl KeptRules {
     /// # Errors
     /// As [`KeptRules::confirmed`].
     pub(super) fn trial(&self) -> Result<Option<TrialRecord>, String> {
-        kept(&self.trial)
+        let trial: Option<TrialRecord> = kept(&self.trial)?;
+        let withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(trial.map(|mut trial| {
+            trial.is_withdrawn |= withdrawn.as_ref() == Some(&trial.id);
+            trial
+        }))
+    }
+
+    /// Has a trial be over, also for the next process as far as the disk takes that. To be done before the kernel is told:
+    /// so the record explains what it has meanwhile. May be repeated.
+    pub(super) fn withdraw(&self, trial: &TrialRecord) {
+        *self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner) = Some(trial.id.clone());
+        let Err(error) = self.write_trial(&TrialRecord { is_withdrawn: true, ..trial.clone() }) else {
+            return;
+        };
+        tracing::warn!(error = chain(&error), trial = trial.id, "a trial that is over is not marked so");
+        if let Err(error) = self.remove_trial() {
+            tracing::warn!(
+                error = chain(&error),
+                trial = trial.id,
+                "an agent that starts now would bring it up again"
+            );
+        }
     }
 
     pub(super) fn write_confirmed(&self, confirmed: &Confirmed) -> Result<(), FileError> {
@@ -123,17 +155,25 @@ fn kept<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, String
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    #[test]
-    fn a_trial_ends_by_its_time_or_with_the_boot() {
-        let trial = TrialRecord {
+    use super::*;
+    use crate::parts::effects::{Faults, Moment};
+
+    fn record() -> TrialRecord {
+        TrialRecord {
             id: "1".to_owned(),
             boot: "a".to_owned(),
             started_ms: 1000,
             ttl_ms: 5000,
+            is_withdrawn: false,
             rules: FirewallRules([].into()),
-        };
+        }
+    }
+
+    #[test]
+    fn a_trial_ends_by_its_time_or_with_the_boot_or_when_it_is_withdrawn() {
+        let trial = record();
         let at = |boot: &str, boot_ms| {
             let boot = (!boot.is_empty()).then(|| boot.to_owned());
             trial.remaining_ms(&Now { boot, boot_ms })
@@ -144,5 +184,40 @@ mod tests {
         assert_eq!(at("b", 1500), None, "another boot");
         assert_eq!(at("", 1500), None, "nobody knows which");
         assert_eq!(at("a", 500), None, "before it began");
+        let withdrawn = TrialRecord { is_withdrawn: true, ..trial };
+        assert_eq!(withdrawn.remaining_ms(&Now { boot: Some("a".to_owned()), boot_ms: 1000 }), None);
+    }
+
+    #[test]
+    fn the_mark_is_read_back_and_absent_where_there_is_none() {
+        let text = serde_json::to_string(&record()).unwrap();
+        assert!(!text.contains("is_withdrawn"), "an older agent reads it: {text}");
+        assert_eq!(serde_json::from_str::<TrialRecord>(&text).unwrap(), record());
+        let state = tempfile::tempdir().unwrap();
+        let kept = KeptRules::new(Effects::default(), state.path());
+        kept.write_trial(&record()).unwrap();
+        kept.withdraw(&record());
+        let next = KeptRules::new(Effects::default(), state.path());
+        assert!(next.trial().unwrap().unwrap().is_withdrawn);
+    }
+
+    /// A disk that takes nothing more.
+    #[derive(Debug)]
+    struct Full;
+
+    impl Faults for Full {
+        fn reach(&self, _: Effect, _: Moment) -> std::io::Result<()> {
+            Err(std::io::Error::other("injected"))
+        }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_is_remembered() {
+        let state = tempfile::tempdir().unwrap();
+        KeptRules::new(Effects::default(), state.path()).write_trial(&record()).unwrap();
+        let kept = KeptRules::new(Effects::with_faults(Arc::new(Full)), state.path());
+        assert!(!kept.trial().unwrap().unwrap().is_withdrawn);
+        kept.withdraw(&record());
+        assert!(kept.trial().unwrap().unwrap().is_withdrawn);
     }
 }

@@ -7,7 +7,7 @@ use host_state::firewall::{FirewallRules, OnTrial, Replacement, Table, at_once, 
 use nats_agent_api::order::boot_ms;
 
 use super::nft::{self, NftError};
-use super::{Firewall, FirewallError, Memory, Now, TrialRecord};
+use super::{Firewall, FirewallError, Load, Memory, Now, TrialRecord};
 
 /// How long the parts of an old table stay after the last packet was told to go by them.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -20,21 +20,25 @@ impl Firewall {
         confirmed: Option<&FirewallRules>,
         trial: Option<&TrialRecord>,
     ) -> Result<(), FirewallError> {
-        memory.is_behind = true;
+        memory.load = Load::Behind;
         let mut own = Vec::new();
         let done = self.replace(table(confirmed, trial).as_ref(), &mut own).await;
+        if done.is_ok() {
+            // What others did before is gone.
+            (memory.author, memory.is_touched) = (None, false);
+        }
         // Told before `nft` ended; what others did in the same moment is looked at once more.
         if self.hear(memory, &own) {
             self.touched.notify_one();
         }
         done?;
-        memory.is_behind = false;
-        memory.loaded_ms = boot_ms();
+        memory.load = Load::Holds { since_ms: boot_ms() };
         Ok(())
     }
 
-    /// Replaces our table by [`replacement`]; a crash on the way leaves the old rules or the new ones, and perhaps parts
-    /// that nothing goes to. `own` are the processes that told the kernel.
+    /// Replaces our table by [`replacement`], or at once where somebody else was quicker. A crash on the way leaves the old
+    /// rules or the new ones, and perhaps parts that nothing goes to; that those could not be removed is no failure, the next
+    /// look does it. `own` are the processes that told the kernel.
     async fn replace(&self, desired: Option<&Table>, own: &mut Vec<u32>) -> Result<(), NftError> {
         let Replacement { load, clear } = match found().await {
             Ok(found) => replacement(desired, found.as_ref()),
