@@ -314,6 +314,15 @@ fn the_applier_changes_nothing_past_its_named_effects() {
     }
     let text = "//! Files.\nuse std::fs::{self, File};\nfn f() { fs::write(\"a\", \"b\").ok(); File::create(\"a\").ok(); }\n";
     assert_eq!(findings_of("agent/src/applier/files.rs", text), [""; 0]);
+    let reads =
+        "//! Reads.\nuse rustix::fs::{CWD, OFlags};\nfn f() { rustix::fs::openat(CWD, OFlags::RDONLY); }\n";
+    assert_eq!(findings_of("agent/src/applier/files/reading.rs", reads), [""; 0]);
+    for change in
+        ["std::fs::write(\"a\", \"b\")", "rustix::fs::unlinkat()", "rustix::fs::openat(OFlags::CREATE)"]
+    {
+        let text = format!("//! Reads.\nuse rustix::fs::OFlags;\nfn f() {{ {change}; }}\n");
+        assert_eq!(findings_of("agent/src/applier/files/reading.rs", &text).len(), 1, "{change}");
+    }
     let test = "//! Some.\n#[cfg(test)]\nmod tests { fn f() { std::fs::write(\"a\", \"b\").ok(); } }\n";
     assert_eq!(findings_of("agent/src/applier/ledger.rs", test), [""; 0]);
 }

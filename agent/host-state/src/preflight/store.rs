@@ -104,7 +104,7 @@ fn directory_rule(wanted: &Wanted, directory: &str, owner: Option<&Owner>) -> Fo
         return Found::pass(format!("`{directory}`, not there yet"));
     };
     let value = format!("`{directory}` of {uid}:{gid}, mode {mode:04o}");
-    if mode & 0o027 != 0 {
+    if mode & 0o077 != 0 {
         return Found::warn(value, format!("`chmod 0700 {directory}`; an apply does so too"));
     }
     match wanted.uid {

@@ -136,6 +136,9 @@ const CASES: &[(&str, Change)] = &[
     ("store that all may read", |_, facts| {
         facts.store.owner = Ok(Some(Owner { uid: 997, gid: 997, mode: 0o755 }));
     }),
+    ("store that the group may read", |_, facts| {
+        facts.store.owner = Ok(Some(Owner { uid: 997, gid: 997, mode: 0o750 }));
+    }),
     ("store of root", |_, facts| facts.store.owner = Ok(Some(Owner { uid: 0, gid: 0, mode: 0o700 }))),
     ("on root", |_, facts| disk(facts).on_root = true),
     ("on root, allowed", |wanted, facts| {
