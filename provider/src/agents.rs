@@ -194,8 +194,12 @@ impl System {
         })
     }
 
-    /// Does the same with every host at once; one result a host.
-    pub async fn each_host<T, F, Fut>(&self, act: F) -> BTreeMap<HostName, Result<T, Diagnostic>>
+    /// Does the same with every host at once but `without` these, which are not even dialled; one result a host.
+    pub async fn each_host<T, F, Fut>(
+        &self,
+        without: &BTreeSet<HostName>,
+        act: F,
+    ) -> BTreeMap<HostName, Result<T, Diagnostic>>
     where
         F: Fn(HostName, AgentClient) -> Fut,
         Fut: Future<Output = Result<T, Diagnostic>>,
@@ -211,7 +215,10 @@ impl System {
                 (host, result)
             }
         };
-        join_all(self.hosts.keys().map(one)).await.into_iter().collect()
+        join_all(self.hosts.keys().filter(|host| !without.contains(*host)).map(one))
+            .await
+            .into_iter()
+            .collect()
     }
 
     /// A tunnel to a NATS server of the system as an administrator of `account`, for minutes; the user is minted

@@ -37,11 +37,12 @@ pub struct ExpectedTopology {
 }
 
 impl ExpectedTopology {
-    /// As the agents' ledgers declare it. Nothing is forgiven for being absent.
+    /// As the agents' ledgers declare it.
     #[must_use]
     pub fn of(system: &System) -> ExpectedTopology {
         let servers = system.hosts.iter().map(|(host, entry)| (host.to_string(), entry.cluster.clone()));
-        ExpectedTopology { servers: servers.collect(), absent: BTreeSet::new(), taking_down: BTreeSet::new() }
+        let absent = system.absent.iter().map(ToString::to_string).collect();
+        ExpectedTopology { servers: servers.collect(), absent, taking_down: BTreeSet::new() }
     }
 
     /// The clusters, each once.

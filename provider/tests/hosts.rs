@@ -439,3 +439,37 @@ async fn a_cut_or_rewritten_audit_log_is_told_by_every_refresh_until_it_is_whole
         assert_eq!(refreshed(&again).await.1, Vec::<String>::new(), "it was put back");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_update_remembers_how_far_the_audit_logs_went() {
+    let harness = harness(ROOT.into()).await;
+    let trust = trust(&harness).await.state.attr("trust").clone();
+    let agents = bare(&authority(ROOT), 3).await;
+    let audit = |records: &str| agents[1].script(|script| script.audit = log(records));
+    audit("abcd");
+    let block = cluster(trust, &addresses(&agents));
+    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+    // The log went on, the update fails, and then somebody cuts it.
+    audit("abcdefg");
+    let full = ServiceError::Failed("the disk is full".to_owned());
+    agents[2].script(|script| script.fail = [(Method::Preview, full)].into());
+    let wanted = block.with("deletion_protection", false);
+    let failure = harness.apply("nats_cluster", Some(&made), wanted.clone()).await.unwrap_err();
+    let left = failure.left.unwrap();
+    assert_eq!(left.state, made.state);
+    audit("abcde");
+    let (_, warnings) = harness.read("nats_cluster", &left).await.unwrap();
+    let cut =
+        "east-2: audit log is not the one that was there before: it ends with record 5, and it had 7 records";
+    assert!(told(&warnings).contains(cut), "{warnings}");
+
+    // What one update found cut is a finding of the next refresh, though it failed; and so is what it could not read.
+    let failure = harness.apply("nats_cluster", Some(&left), wanted.clone()).await.unwrap_err();
+    assert!(told(&failure.diagnostics).contains(cut), "{}", failure.diagnostics);
+    let (_, warnings) = harness.read("nats_cluster", &failure.left.unwrap()).await.unwrap();
+    assert!(told(&warnings).contains(cut), "{warnings}");
+    let unreadable = Instance { private: b"\xff".to_vec().into(), ..made };
+    let failure = harness.apply("nats_cluster", Some(&unreadable), wanted).await.unwrap_err();
+    let told = told(&failure.diagnostics);
+    assert!(told.contains("What was kept beside the state cannot be read"), "{told}");
+}

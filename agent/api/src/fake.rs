@@ -71,6 +71,8 @@ pub struct Script {
     pub audit: Vec<RecordHash>,
     /// What the report says; absent: every neighbour is reached while a server runs.
     pub mesh: Option<MeshRow>,
+    /// Answered instead of the claims in its ledger, as by a host that lies; absent: it does not.
+    pub claims: Option<SignedSection>,
     /// Targets that a probe does not reach.
     pub unreachable: BTreeSet<String>,
     /// Pins of the keys of peers that it lets in, 64 lower-case hex digits each; none by default.
@@ -131,6 +133,7 @@ impl Default for Script {
             findings: Vec::new(),
             audit: Vec::new(),
             mesh: None,
+            claims: None,
             unreachable: BTreeSet::new(),
             peers: BTreeSet::new(),
             trials: false,

@@ -13,11 +13,13 @@ use tfplug::{Diagnostic, Diagnostics};
 use super::writer::ClaimsWriter;
 
 impl ClaimsWriter {
-    /// Revokes `users` of agents everywhere but on hosts that are `lost`, which have no say in it, and keeps what was revoked before in step with the keys of `next`.
-    /// Nothing is asked nor written while there is neither a lost user nor a rotation.
+    /// Revokes `users` of agents, and keeps what was revoked before in step with the keys of `next`. Hosts `without` a say
+    /// in it are neither asked nor told: those that were lost. Nothing is asked nor written while there is neither a lost
+    /// user nor a rotation.
     ///
-    /// Guarantees: when it returns, every server whose agent answers refuses these users. May be repeated; a crash
-    /// half-way leaves claims that hosts take from each other.
+    /// Guarantees: when it returns, every server refuses these users but those that the warnings name, and those of hosts
+    /// that were left out. A crash half-way leaves claims that hosts take from each other. May be repeated: each time
+    /// revokes anew, as of then. Whether a lost user was signed again since the last time only its own host could tell.
     ///
     /// # Errors
     /// When the claims cannot be read or written: then nobody may forget yet who was lost.
@@ -25,13 +27,13 @@ impl ClaimsWriter {
         &self,
         next: &Authority,
         users: &BTreeSet<PeerUsers>,
-        lost: &BTreeSet<HostName>,
+        without: &BTreeSet<HostName>,
     ) -> Result<Diagnostics, Diagnostic> {
         let Generations { operator_signing, account_signing, .. } = next.generations();
         if users.is_empty() && operator_signing.max(account_signing) == 1 {
             return Ok(Diagnostics::new());
         }
-        self.rewrite(next, lost, |head, current, now| {
+        self.rewrite(next, without, |head, current, now| {
             own_accounts(head.map(|head| &head.section), next, current, users, now)
         })
         .await

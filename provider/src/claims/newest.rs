@@ -32,12 +32,12 @@ pub struct Head {
     pub is_forked: bool,
 }
 
-/// Asks every host.
+/// Asks every host but `without` these, which have no say in it: they are neither among those that answered nor silent.
 ///
 /// # Errors
 /// When no host answers, or the newest section is none that this authority signed.
-pub async fn newest(system: &System) -> Result<Newest, Diagnostic> {
-    let answers = system.each_host(|host, agent| async move { fetch(&host, &agent).await }).await;
+pub async fn newest(system: &System, without: &BTreeSet<HostName>) -> Result<Newest, Diagnostic> {
+    let answers = system.each_host(without, |host, agent| async move { fetch(&host, &agent).await }).await;
     let mut newest = Newest { head: None, answered: Vec::new(), silent: BTreeMap::new() };
     let mut sections: Vec<SignedSection> = Vec::new();
     for (host, answer) in answers {

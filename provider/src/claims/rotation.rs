@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use host_state::document::ClaimsSection;
 use host_state::merge::{ClaimChange, merge_claims, next_issued_at};
-use identity::{Authority, Generations, Trust, decode_account};
+use identity::{Authority, Generations, HostName, Trust, decode_account};
 use tfplug::{Diagnostic, Diagnostics};
 
 use super::newest::Head;
@@ -17,18 +17,23 @@ use super::writer::ClaimsWriter;
 
 impl ClaimsWriter {
     /// Makes sure that everything in the claims is signed by keys that `next` trusts. Nothing is written while that is
-    /// so, which is always before the third generation of a key. Warnings name hosts that do not have them yet.
+    /// so, which is always before the third generation of a key. Warnings name hosts that do not have them yet. Hosts
+    /// `without` a say in it are neither asked nor told.
     ///
     /// May be repeated; a crash half-way leaves claims that hosts take from each other.
     ///
     /// # Errors
     /// When the claims cannot be read or written; then `next` must not reach any host.
-    pub async fn keep_trusted(&self, next: &Authority) -> Result<Diagnostics, Diagnostic> {
+    pub async fn keep_trusted(
+        &self,
+        next: &Authority,
+        without: &BTreeSet<HostName>,
+    ) -> Result<Diagnostics, Diagnostic> {
         let Generations { operator_signing, document, .. } = next.generations();
         if operator_signing.max(document) < 3 {
             return Ok(Diagnostics::new());
         }
-        self.rewrite(next, &BTreeSet::new(), |head, current, now| match head {
+        self.rewrite(next, without, |head, current, now| match head {
             Some(head) => signed_anew(head, next, current, now),
             None => Ok(None),
         })

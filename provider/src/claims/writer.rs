@@ -136,7 +136,8 @@ impl ClaimsWriter {
     async fn newest(&self, authority: &AuthorityName) -> Result<(Arc<System>, Arc<Newest>), Diagnostic> {
         let system = self.system(authority).await?;
         let cached = self.cached(authority).await;
-        let read = cached.newest.get_or_try_init(|| async { newest(&system).await.map(Arc::new) });
+        let read =
+            cached.newest.get_or_try_init(|| async { newest(&system, &system.absent).await.map(Arc::new) });
         let newest = Arc::clone(read.await?);
         Ok((system, newest))
     }
@@ -202,7 +203,7 @@ impl ClaimsWriter {
         let writer = session.writer();
         for _ in 0..ATTEMPTS {
             let system = self.system(authority).await?;
-            let newest = newest(&system).await?;
+            let newest = newest(&system, &system.absent).await?;
             let authority = system.authority()?;
             let now = time::OffsetDateTime::now_utc().unix_timestamp();
             let head = newest.head.as_ref();
@@ -226,16 +227,16 @@ impl ClaimsWriter {
 }
 
 impl ClaimsWriter {
-    /// Writes what `make` makes of the newest claims, signed by `next`; it is given them, what is trusted now, and the time in
-    /// Unix seconds. Nothing is written where it makes nothing. Again from the start when somebody was faster. Hosts that are
-    /// `lost` have no say in it and are not told.
+    /// Writes what `make` makes of the newest claims, signed by `next`; it is given them, what is trusted now, and the time
+    /// in Unix seconds. Nothing is written where it makes nothing. Again from the start when somebody was faster. Hosts
+    /// `without` a say in it are neither asked nor told.
     ///
     /// # Errors
     /// Those of `make`; when nobody answers, or the race was lost too often.
     pub(super) async fn rewrite(
         &self,
         next: &Authority,
-        lost: &BTreeSet<HostName>,
+        without: &BTreeSet<HostName>,
         make: impl Fn(Option<&Head>, &Trust, i64) -> Result<Option<ClaimsSection>, Diagnostic>,
     ) -> Answer {
         let session = self.sessions.session()?;
@@ -243,8 +244,7 @@ impl ClaimsWriter {
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
             let system = self.system(next.name()).await?;
-            let mut seen: Newest = newest(&system).await?;
-            seen.answered.retain(|host| !lost.contains(host));
+            let seen = newest(&system, without).await?;
             let head = seen.head.as_ref();
             let now = time::OffsetDateTime::now_utc().unix_timestamp();
             let Some(section) = make(head, &system.trust, now)? else { return Ok(Diagnostics::new()) };
@@ -315,5 +315,5 @@ async fn observe_all(system: &System) -> BTreeMap<HostName, Result<Report, Diagn
             Diagnostic::warning(format!("Host `{host}` was not observed"), host_state::chain(&error))
         })
     };
-    system.each_host(observe).await
+    system.each_host(&system.absent, observe).await
 }

@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use host_state::preflight::{Check, Preflight as Checks};
 use identity::HostName;
 use tfplug::{
-    Attribute, DataRead, DataSource, DataSourceRequest, Diagnostic, Diagnostics, Failure, Path, Schema, Type,
-    Value,
+    Attribute, DataRead, DataSource, DataSourceRequest, Diagnostic, Diagnostics, Failure, Schema, Type, Value,
 };
 
+use super::system_id;
 use crate::agents::{HostEntry, System};
-use crate::resources::natural_id::{IdError, SystemId};
+use crate::resources::natural_id::SystemId;
 use crate::session::SessionSlot;
 
 /// See the module.
@@ -78,14 +78,6 @@ fn no_hosts_of(cluster: &str, system: &System) -> Diagnostic {
     )
 }
 
-fn parse(block: &Value) -> Result<Option<SystemId>, Diagnostic> {
-    let Some(text) = block.attr("system").as_str() else { return Ok(None) };
-    text.parse().map(Some).map_err(|error: IdError| {
-        Diagnostic::error("`system` cannot be read", format!("{}.", host_state::chain(&error)))
-            .at(Path::root("system"))
-    })
-}
-
 #[async_trait]
 impl DataSource for Preflight {
     fn type_name(&self) -> &str {
@@ -130,11 +122,11 @@ impl DataSource for Preflight {
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
-        parse(config).err().into_iter().collect()
+        system_id(config).err().into_iter().collect()
     }
 
     async fn read(&self, request: DataSourceRequest) -> Result<DataRead, Failure> {
-        let id = parse(&request.config)?.ok_or_else(|| Failure::new("`system` is not known", ""))?;
+        let id = system_id(&request.config)?.ok_or_else(|| Failure::new("`system` is not known", ""))?;
         let cluster = request.config.attr("cluster").as_str();
         match self.hosts(&id, cluster).await {
             Ok(hosts) => {

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use tfplug::{
-    Attribute, DataRead, DataSource, DataSourceRequest, Diagnostic, Diagnostics, Failure, Path, Schema, Type,
-    Value,
+    Attribute, DataRead, DataSource, DataSourceRequest, Diagnostic, Diagnostics, Failure, Schema, Type, Value,
 };
 
+use super::system_id;
 use crate::health::{self, ExpectedTopology, Health, ServerHealth};
-use crate::resources::natural_id::{IdError, SystemId};
+use crate::resources::natural_id::SystemId;
 use crate::session::SessionSlot;
 
 /// See the module.
@@ -26,14 +26,6 @@ impl Supercluster {
         let system = self.sessions.session()?.system(&id.authority).await?;
         health::check_patiently(&system, &ExpectedTopology::of(&system)).await
     }
-}
-
-fn parse(block: &Value) -> Result<Option<SystemId>, Diagnostic> {
-    let Some(text) = block.attr("system").as_str() else { return Ok(None) };
-    text.parse().map(Some).map_err(|error: IdError| {
-        Diagnostic::error("`system` cannot be read", format!("{}.", host_state::chain(&error)))
-            .at(Path::root("system"))
-    })
 }
 
 #[async_trait]
@@ -73,7 +65,8 @@ impl DataSource for Supercluster {
                 "The running system: each server, who leads, and health that looks deeper than `/healthz`: members of the meta \
                  group as their leader sees them, replicas of each stream as its leader sees them, routes and gateways against \
                  what is declared, every server reaching every other one in the system account and in a probe account, and \
-                 what each agent tells of certificates, accounts and the store of its host. When nobody answers it says so in `problems` and with a warning; a plan never fails for it.",
+                 what each agent tells of certificates, accounts and the store of its host. When nobody answers it says so \
+                 in `problems` and with a warning; a plan never fails for it.",
             )
             .attributes([
                 Attribute::string("system").required().description("Id of the `nats_gateway` or `nats_cluster`."),
@@ -90,11 +83,11 @@ impl DataSource for Supercluster {
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
-        parse(config).err().into_iter().collect()
+        system_id(config).err().into_iter().collect()
     }
 
     async fn read(&self, request: DataSourceRequest) -> Result<DataRead, Failure> {
-        let id = parse(&request.config)?.ok_or_else(|| Failure::new("`system` is not known", ""))?;
+        let id = system_id(&request.config)?.ok_or_else(|| Failure::new("`system` is not known", ""))?;
         match self.health(&id).await {
             Ok(health) => Ok(state(&id, &health).into()),
             Err(problem) => {

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tfplug::{
     CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics, Failure,
-    ImportRequest, Imported, Path, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource, Schema,
-    UpdateRequest, Updated, Value,
+    ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest, ReadResponse,
+    Resource, Schema, UpdateRequest, Updated, Value,
 };
 
 use self::block::{Declared, declared_json};
@@ -28,9 +28,6 @@ use super::members::member_value;
 use super::reading::Reading;
 use super::trust::TrustRef;
 use crate::claims::ClaimsWriter;
-use crate::rollout::audit::Heard;
-use crate::rollout::beside::Beside;
-use crate::rollout::heads::Heads;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
 use crate::timeouts::{Operation, Timeouts};
@@ -50,28 +47,23 @@ impl ClusterResource {
     }
 
     /// Brings about what `planned` declares; the state afterwards.
-    async fn apply(&self, planned: Value, seen: Beside, bounds: &Bounds) -> Result<Created, Diagnostics> {
-        let (trust, cluster, declared) = whole(&planned)?;
+    async fn apply(
+        &self,
+        planned: Value,
+        private: &PrivateState,
+        bounds: &Bounds,
+    ) -> Result<Created, Failure> {
+        let whole = whole(&planned)?;
         let session = self.sessions.session()?;
-        let conduct = Conduct {
-            session: &session,
-            trust: &trust,
-            cluster: &cluster,
-            declared: &declared,
-            planned: &seen.heads,
-            bounds,
-            heard: Heard::after(seen.audit),
-        };
-        let result = conduct.run(&self.claims).await;
-        let (findings, diagnostics) = conduct.heard.told_with(result)?;
+        let conduct = Conduct::new(&session, &whole, private, bounds);
+        let (findings, private, diagnostics) = conduct.ended(conduct.run(&self.claims).await)?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
             state.set_attr("findings", findings);
         }
-        state.set_attr("members", members(&trust, &cluster, &declared));
-        // What the ledgers hold now the next refresh sees.
-        let kept = Beside { heads: Heads::default(), audit: conduct.heard.newest() };
-        Ok(Created { state, private: kept.to_private(), diagnostics })
+        let (trust, cluster, declared) = &whole;
+        state.set_attr("members", members(trust, cluster, declared));
+        Ok(Created { state, private, diagnostics })
     }
 }
 
@@ -204,7 +196,7 @@ impl Resource for ClusterResource {
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        Ok(self.apply(planned, Beside::default(), &bounds).await?)
+        self.apply(planned, &PrivateState::default(), &bounds).await
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -219,33 +211,19 @@ impl Resource for ClusterResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let mut warnings = Diagnostics::new();
-        let seen = Beside::kept(&private, &mut warnings);
-        let Created { state, private, mut diagnostics } = self.apply(planned, seen, &bounds).await?;
-        diagnostics.extend(warnings);
+        let Created { state, private, diagnostics } = self.apply(planned, &private, &bounds).await?;
         Ok(Updated { state, private, diagnostics })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
         let DeleteRequest { prior, private, stop } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
-        let (trust, cluster, declared) = whole(&prior)?;
+        let whole = whole(&prior)?;
         let session = self.sessions.session()?;
-        let mut warnings = Diagnostics::new();
-        let seen = Beside::kept(&private, &mut warnings);
-        let conduct = Conduct {
-            session: &session,
-            trust: &trust,
-            cluster: &cluster,
-            declared: &declared,
-            planned: &seen.heads,
-            bounds: &bounds,
-            heard: Heard::after(seen.audit),
-        };
-        let result = conduct.hold().await;
-        let (mut diagnostics, touched) = conduct.heard.told_with(result)?;
-        diagnostics.extend(touched);
-        diagnostics.extend(warnings);
+        let conduct = Conduct::new(&session, &whole, &private, &bounds);
+        // Of what is gone nothing is kept.
+        let (mut diagnostics, _, told) = conduct.ended(conduct.hold().await)?;
+        diagnostics.extend(told);
         Ok(Deleted { diagnostics })
     }
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use nats_config::NatsDuration;
 use tfplug::{
     Attribute, CreateRequest, Created, DeleteRequest, Deleted, DestroyPlanRequest, Diagnostic, Diagnostics,
-    Failure, ImportRequest, Imported, Path, PlanRequest, PlanResponse, ReadRequest, ReadResponse, Resource,
-    Schema, UpdateRequest, Updated, Value,
+    Failure, ImportRequest, Imported, Path, PlanRequest, PlanResponse, PrivateState, ReadRequest,
+    ReadResponse, Resource, Schema, UpdateRequest, Updated, Value,
 };
 
 use self::conduct::Conduct;
@@ -17,9 +17,6 @@ use super::cluster::{deletion_protection, observations, protected, read_rollout,
 use super::members::{MemberRef, members_type, read_member};
 use super::reading::{Reading, json_of};
 use super::trust::TrustRef;
-use crate::rollout::audit::Heard;
-use crate::rollout::beside::Beside;
-use crate::rollout::heads::Heads;
 use crate::rollout::progress::Bounds;
 use crate::session::SessionSlot;
 use crate::timeouts::{Operation, Timeouts};
@@ -112,28 +109,23 @@ impl GatewayResource {
         Self { sessions }
     }
 
-    async fn apply(&self, planned: Value, seen: Beside, bounds: &Bounds) -> Result<Created, Diagnostics> {
-        let (trust, gateway, declared) = whole(&planned)?;
+    async fn apply(
+        &self,
+        planned: Value,
+        private: &PrivateState,
+        bounds: &Bounds,
+    ) -> Result<Created, Failure> {
+        let whole = whole(&planned)?;
         let session = self.sessions.session()?;
-        let conduct = Conduct {
-            session: &session,
-            trust: &trust,
-            gateway: &gateway,
-            declared: &declared,
-            planned: &seen.heads,
-            bounds,
-            heard: Heard::after(seen.audit),
-        };
-        let result = conduct.run().await;
-        let (findings, diagnostics) = conduct.heard.told_with(result)?;
+        let conduct = Conduct::new(&session, &whole, private, bounds);
+        let (findings, private, diagnostics) = conduct.ended(conduct.run().await)?;
         let mut state = planned;
         if !state.attr("findings").is_known() {
             state.set_attr("findings", findings);
         }
-        // What the ledgers hold now the next refresh sees.
-        let kept = Beside { heads: Heads::default(), audit: conduct.heard.newest() };
+        let (trust, gateway, _) = &whole;
         let state = state.with("id", format!("{}/{}", trust.name, gateway.name));
-        Ok(Created { state, private: kept.to_private(), diagnostics })
+        Ok(Created { state, private, diagnostics })
     }
 }
 
@@ -220,7 +212,7 @@ impl Resource for GatewayResource {
     async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
         let CreateRequest { planned, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Create), stop);
-        Ok(self.apply(planned, Beside::default(), &bounds).await?)
+        self.apply(planned, &PrivateState::default(), &bounds).await
     }
 
     async fn read(&self, request: ReadRequest) -> ReadResponse {
@@ -235,34 +227,20 @@ impl Resource for GatewayResource {
     async fn update(&self, request: UpdateRequest) -> Result<Updated, Failure> {
         let UpdateRequest { planned, private, stop, .. } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&planned, Operation::Update), stop);
-        let mut warnings = Diagnostics::new();
-        let seen = Beside::kept(&private, &mut warnings);
-        let Created { state, private, mut diagnostics } = self.apply(planned, seen, &bounds).await?;
-        diagnostics.extend(warnings);
+        let Created { state, private, diagnostics } = self.apply(planned, &private, &bounds).await?;
         Ok(Updated { state, private, diagnostics })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<Deleted, Failure> {
         let DeleteRequest { prior, private, stop } = request;
         let bounds = Bounds::new(TIMEOUTS.of(&prior, Operation::Delete), stop);
-        let (trust, gateway, declared) = whole(&prior)?;
+        let whole = whole(&prior)?;
         let session = self.sessions.session()?;
-        let mut warnings = Diagnostics::new();
-        let seen = Beside::kept(&private, &mut warnings);
-        let conduct = Conduct {
-            session: &session,
-            trust: &trust,
-            gateway: &gateway,
-            declared: &declared,
-            planned: &seen.heads,
-            bounds: &bounds,
-            heard: Heard::after(seen.audit),
-        };
         let is_lost = prior.attr("lost").as_bool() == Some(true);
-        let result = conduct.hold(is_lost).await;
-        let (mut diagnostics, touched) = conduct.heard.told_with(result)?;
-        diagnostics.extend(touched);
-        diagnostics.extend(warnings);
+        let conduct = Conduct::new(&session, &whole, &private, &bounds);
+        // Of what is gone nothing is kept.
+        let (mut diagnostics, _, told) = conduct.ended(conduct.hold(is_lost).await)?;
+        diagnostics.extend(told);
         Ok(Deleted { diagnostics })
     }
 

@@ -194,7 +194,7 @@ impl Resource for HostEnrollmentResource {
                 .description("The agent's package. Leave it out where the image has it."),
             )
             .attribute(
- Attribute::string("id").computed().description("`<authority>/<name>/<generation>`."),
+                Attribute::string("id").computed().description("`<authority>/<name>/<generation>`."),
             )
             .attribute(Attribute::string("enrollment").computed().sensitive().description(
                 "Authority and one-time token in one line, for `nats-agent enroll` or `/etc/nats-agent/enrollment`. \

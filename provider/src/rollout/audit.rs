@@ -58,7 +58,8 @@ fn held(
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHeads(BTreeMap<HostName, Remembered>);
 
-/// What was seen of logs while hosts were changed, beginning with what was remembered before.
+/// What was seen of logs while hosts were changed, beginning with what was remembered before, and what else people are to
+/// be told when that is over.
 #[derive(Debug)]
 pub struct Heard(Mutex<Logs>);
 
@@ -67,13 +68,19 @@ struct Logs {
     heads: AuditHeads,
     /// Of each host whose log did not fit, the finding.
     missed: BTreeMap<HostName, String>,
+    warnings: Diagnostics,
 }
 
 impl Heard {
-    /// Nothing was seen yet of these.
+    /// Nothing was seen yet of these, and these are warnings already.
     #[must_use]
-    pub fn after(before: AuditHeads) -> Heard {
-        Heard(Mutex::new(Logs { heads: before, missed: BTreeMap::new() }))
+    pub fn after(before: AuditHeads, warnings: Diagnostics) -> Heard {
+        Heard(Mutex::new(Logs { heads: before, missed: BTreeMap::new(), warnings }))
+    }
+
+    /// More that people are to be told, however it ends.
+    pub fn warn(&self, warnings: Diagnostics) {
+        self.logs().warnings.extend(warnings);
     }
 
     /// A host's answer to somebody who looked at it, with the hash of the record that [`Heard::newest`] has of it.
@@ -109,12 +116,13 @@ impl Heard {
         })
     }
 
-    /// Brings the warning to people, beside what was done or why it was not.
+    /// Brings every warning to people, beside what was done or why it was not.
     ///
     /// # Errors
-    /// Those of `result`, and the warning behind them.
+    /// Those of `result`, and the warnings behind them.
     pub fn told_with<T>(&self, result: Result<T, Diagnostics>) -> Result<(T, Diagnostics), Diagnostics> {
-        let warnings: Diagnostics = self.warning().into_iter().collect();
+        let mut warnings = self.logs().warnings.clone();
+        warnings.extend(self.warning());
         match result {
             Ok(done) => Ok((done, warnings)),
             Err(mut problems) => {
@@ -215,7 +223,7 @@ mod tests {
         let told = told.unwrap();
         assert!(told.starts_with("east-1: audit log is not"), "{told}");
         assert!(told.contains("it ends with record 5, and it had 9 records"), "{told}");
-        let heard = Heard::after(cut);
+        let heard = Heard::after(cut, Diagnostics::new());
         heard.hear(&host, &report("a", Some((12, 12))));
         assert!(heard.warning().is_none(), "the refresh said it");
         let cut = heard.newest();
@@ -242,7 +250,7 @@ mod tests {
             ("is as it was", Some((9, 9)), None, None),
         ];
         for (case, head, hash, told) in cases {
-            let heard = Heard::after(known.clone());
+            let heard = Heard::after(known.clone(), Diagnostics::new());
             let hash = hash.map(self::hash);
             heard.look(&host, &report("a", head), hash.as_ref());
             heard.hear(&host, &report("a", Some((15, 15))));
@@ -253,11 +261,11 @@ mod tests {
             assert_eq!(heard.newest().seq(&host), seq, "{case}");
         }
         // While the apply goes on, and of a host that was claimed anew.
-        let heard = Heard::after(known);
+        let heard = Heard::after(known, Diagnostics::new());
         heard.look(&host, &report("a", Some((12, 12))), Some(&hash(9)));
         heard.hear(&host, &report("a", Some((10, 10))));
         assert!(heard.warning().unwrap().detail.contains("it ends with record 10, and it had 12"));
-        let heard = Heard::after(heard.newest());
+        let heard = Heard::after(heard.newest(), Diagnostics::new());
         heard.look(&host, &report("b", Some((2, 2))), None);
         assert_eq!((heard.newest().seq(&host), heard.warning()), (2, None));
     }
@@ -265,7 +273,7 @@ mod tests {
     #[test]
     fn what_an_apply_heard_last_counts_and_silence_changes_nothing() {
         let host: HostName = "east-1".parse().unwrap();
-        let heard = Heard::after(AuditHeads::default());
+        let heard = Heard::after(AuditHeads::default(), Diagnostics::new());
         heard.look(&host, &report("a", Some((3, 3))), None);
         heard.hear(&host, &report("a", Some((7, 7))));
         let known = heard.newest();

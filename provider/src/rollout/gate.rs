@@ -13,7 +13,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a gate did not open.
 #[derive(Debug, thiserror::Error)]
-#[error("the system was not well for long enough: {ended}; last seen: {}", if problems.is_empty() { "nothing wrong, but not for long enough".to_owned() } else { problems.join("; ") })]
+#[error(
+    "the system was not well for long enough: {ended}; last seen: {}",
+    if problems.is_empty() { "nothing wrong, but not for long enough".to_owned() } else { problems.join("; ") }
+)]
 pub struct GateError {
     /// What ended the wait.
     pub ended: Ended,

@@ -111,8 +111,8 @@ mod tests {
         assert_eq!(overtaken(&[], &staged), None, "what a killed run of the same staged");
         assert_eq!(overtaken(std::slice::from_ref(&staged), &released), None);
         assert_eq!(overtaken(std::slice::from_ref(&other), &other), None, "what was there before is known");
-        assert_eq!(overtaken(std::slice::from_ref(&staged), &other), Some("somebody".to_owned()));
-        assert_eq!(overtaken(&[], &other), Some("somebody".to_owned()));
+        assert_eq!(overtaken(std::slice::from_ref(&staged), &other), Some("test".to_owned()));
+        assert_eq!(overtaken(&[], &other), Some("test".to_owned()));
         assert_eq!(Heads::default().overtaken(&host, &other, &ours), None, "nobody looked at that host");
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_state::document::{ClaimsSection, ClusterSection, Peer, PeerUsers};
+use host_state::document::{ClaimsSection, ClusterSection, PeerUsers};
 use host_state::{SectionKind, SignedSection, chain};
 use identity::{HostName, Jwt, Revoked, Trust, UserPublicKey, decode_account};
 use tfplug::Diagnostic;
@@ -11,14 +11,36 @@ use tfplug::Diagnostic;
 use super::join::Joined;
 use super::material::peer_users;
 
-/// Users of lost hosts: of one that is marked absent or was taken out, and of one that was set up anew with other keys.
-#[must_use]
-pub fn lost_users(joined: &BTreeMap<HostName, Joined>) -> BTreeSet<PeerUsers> {
-    let sections: Vec<ClusterSection> = joined.values().filter_map(Joined::cluster).collect();
-    lost(
-        sections.iter().map(|section| &section.peers),
-        &joined.values().map(|one| peer_users(&one.keys)).collect(),
-    )
+/// Hosts that are marked absent or were taken out, and those that were set up anew with other keys.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Users of their agents.
+    pub users: BTreeSet<PeerUsers>,
+    /// Those of the hosts that others know at an address where none of the cluster was joined: whoever answers there is not
+    /// to be asked. A host that was set up anew at its old address is the one that answers there.
+    pub hosts: BTreeSet<HostName>,
+}
+
+/// A host of the cluster as it is now.
+struct Present {
+    users: PeerUsers,
+    /// Where its agent was joined, `host:port`.
+    agent: String,
+}
+
+impl Lost {
+    /// Everybody whom the hosts that were joined were told of, and who is not among them.
+    ///
+    /// # Errors
+    /// When a ledger's cluster section cannot be read: who was lost may stand in it alone.
+    pub fn of(joined: &BTreeMap<HostName, Joined>) -> Result<Lost, Diagnostic> {
+        let present = |(host, one): (&HostName, &Joined)| {
+            let agent = one.agent.address().to_owned();
+            (host.clone(), Present { users: peer_users(&one.keys), agent })
+        };
+        let told = joined.iter().map(|(host, one)| (host, one.head(SectionKind::Cluster)));
+        lost(told, &joined.iter().map(present).collect())
+    }
 }
 
 /// When users of agents were revoked (Unix seconds), by system user, as the newest claims in the hosts' ledgers say.
@@ -57,16 +79,40 @@ fn revocations(
 }
 
 fn lost<'a>(
-    told: impl IntoIterator<Item = &'a BTreeMap<String, Peer>>,
-    present: &BTreeSet<PeerUsers>,
-) -> BTreeSet<PeerUsers> {
-    let told = told.into_iter().flat_map(BTreeMap::values).filter_map(|peer| peer.users.clone());
-    told.filter(|users| !present.contains(users)).collect()
+    told: impl IntoIterator<Item = (&'a HostName, Option<&'a SignedSection>)>,
+    present: &BTreeMap<HostName, Present>,
+) -> Result<Lost, Diagnostic> {
+    let users: BTreeSet<&PeerUsers> = present.values().map(|one| &one.users).collect();
+    let mut lost = Lost::default();
+    for (host, section) in told {
+        let section = section.map(SignedSection::body::<ClusterSection>).transpose();
+        let section = section.map_err(|why| unreadable(host, &why))?;
+        for (name, peer) in section.into_iter().flat_map(|section| section.peers) {
+            let Some(gone) = peer.users.filter(|of_peer| !users.contains(of_peer)) else { continue };
+            lost.users.insert(gone);
+            let name: HostName = name.parse().map_err(|why| unreadable(host, &why))?;
+            if present.get(&name).is_none_or(|one| one.agent != peer.agent) {
+                lost.hosts.insert(name);
+            }
+        }
+    }
+    Ok(lost)
+}
+
+fn unreadable(host: &HostName, why: &(dyn std::error::Error + 'static)) -> Diagnostic {
+    Diagnostic::error(
+        format!("The ledger of `{host}` cannot be read"),
+        format!(
+            "{}. It may be what tells of a lost host, whose users are to be revoked, so nothing was changed. If a newer \
+             provider wrote it, apply with that one; else enrol the host anew, with the next `generation`.",
+            chain(why)
+        ),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use host_state::document::{ClaimEntry, canonical};
+    use host_state::document::{ClaimEntry, Peer, canonical};
     use identity::{Authority, Generations, HostSecret, HostSeeds};
 
     use super::*;
@@ -78,23 +124,63 @@ mod tests {
         peer_users(&HostSecret::from_seeds(&seeds).keys())
     }
 
-    fn told(peers: &[(&str, Option<PeerUsers>)]) -> BTreeMap<String, Peer> {
-        let peer = |(name, users): &(&str, Option<PeerUsers>)| {
-            let peer = Peer { agent: "10.0.0.1:8442".to_owned(), pin: String::new(), users: users.clone() };
-            ((*name).to_owned(), peer)
+    /// A section that tells of these peers, by name: where each is, and whose users.
+    fn told(peers: &[(&str, u8, Option<PeerUsers>)]) -> SignedSection {
+        let mut body: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/cluster_section_lone.json")).unwrap();
+        let peer = |(name, at, users): &(&str, u8, Option<PeerUsers>)| {
+            let peer = Peer { agent: agent(*at), pin: String::new(), users: users.clone() };
+            ((*name).to_owned(), serde_json::to_value(peer).unwrap())
         };
-        peers.iter().map(peer).collect()
+        // The golden file has placeholders in the place of what is long.
+        body["config"]["trust"]["preload"] = serde_json::json!({});
+        body["peers"] = serde_json::Value::Object(peers.iter().map(peer).collect());
+        section(body.to_string())
+    }
+
+    fn section(body: String) -> SignedSection {
+        let header = header(SectionKind::Cluster, "nats_cluster/east", &body);
+        SignedSection { header, body, signature: String::new() }
+    }
+
+    fn agent(at: u8) -> String {
+        format!("10.0.0.{at}:8442")
+    }
+
+    fn present(hosts: &[(&str, u8)]) -> BTreeMap<HostName, Present> {
+        let of = |(name, byte): &(&str, u8)| {
+            (name.parse().unwrap(), Present { users: users(*byte), agent: agent(*byte) })
+        };
+        hosts.iter().map(of).collect()
     }
 
     #[test]
     fn who_was_told_of_and_is_nobodys_now_is_lost() {
+        let [one, two, three] = [1, 2, 3].map(|byte| Some(users(byte)));
+        let hosts = ["east-1", "east-2"].map(|name| name.parse().unwrap());
         let first =
-            told(&[("east-1", Some(users(1))), ("east-2", Some(users(2))), ("east-3", Some(users(3)))]);
-        // One host lags behind, and knows keys that `east-1` had before it was set up anew.
-        let second = told(&[("east-1", Some(users(9))), ("east-2", None)]);
-        let present = BTreeSet::from([users(1), users(2)]);
-        assert_eq!(lost([&first, &second], &present), BTreeSet::from([users(3), users(9)]));
-        assert_eq!(lost([&first], &[1, 2, 3].map(users).into()), BTreeSet::new());
+            told(&[("east-1", 1, one.clone()), ("east-2", 2, two.clone()), ("east-3", 3, three.clone())]);
+        // One host lags behind, and knows keys that `east-1` had before it was set up anew: at the same address, or not.
+        for (at, is_elsewhere) in [(1, false), (9, true)] {
+            let second = told(&[("east-1", at, Some(users(9))), ("east-2", 2, None)]);
+            let sections = [(&hosts[0], Some(&first)), (&hosts[1], Some(&second))];
+            let found = lost(sections, &present(&[("east-1", 1), ("east-2", 2)])).unwrap();
+            assert_eq!(found.users, BTreeSet::from([users(3), users(9)]));
+            let not_asked: Vec<&str> = found.hosts.iter().map(HostName::as_str).collect();
+            let expected = if is_elsewhere { vec!["east-1", "east-3"] } else { vec!["east-3"] };
+            assert_eq!(not_asked, expected);
+        }
+        let all = present(&[("east-1", 1), ("east-2", 2), ("east-3", 3)]);
+        assert_eq!(lost([(&hosts[0], Some(&first)), (&hosts[1], None)], &all).unwrap(), Lost::default());
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_read_does_not_mean_that_nobody_was_lost() {
+        let host: HostName = "east-2".parse().unwrap();
+        let section = section(r#"{"peers":{}}"#.to_owned());
+        let problem = lost([(&host, Some(&section))], &BTreeMap::new()).unwrap_err();
+        assert_eq!(problem.summary, "The ledger of `east-2` cannot be read");
+        assert!(problem.detail.contains("nothing was changed"), "{}", problem.detail);
     }
 
     #[test]

@@ -35,13 +35,19 @@ pub struct HostChange {
 /// End of the names of the settings that say which servers are let in.
 const PINS: &str = "tls.pinned_certs";
 
+/// Whether `plan` names a setting that says which servers are let in.
+#[must_use]
+pub fn names_pins(plan: &Plan) -> bool {
+    plan.settings.iter().any(|setting| setting.ends_with(PINS))
+}
+
 /// Whether `plan` changes who is let in, by what the host says of itself. A server that runs something else than its
 /// rendition, as a run that was killed between writing and reloading leaves it, may take pins in with whatever reload
 /// comes next: no plan names them any more.
 #[must_use]
 pub fn may_change_pins(plan: &Plan, report: &Report) -> bool {
     let runs_other = report.drift.iter().any(Drift::is_of_running_configuration);
-    runs_other || plan.settings.iter().any(|setting| setting.ends_with(PINS))
+    runs_other || names_pins(plan)
 }
 
 /// Hosts that are changed at once. The next wave begins when this one is well.

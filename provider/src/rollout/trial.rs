@@ -40,9 +40,9 @@ pub(super) async fn confirm(system: &System, host: &HostName, trial: &TrialStatu
     };
     let remaining = until.saturating_duration_since(tokio::time::Instant::now());
     Err(format!(
-        "its new firewall rules could not be confirmed over a new connection: {why}. Nobody is locked out: {}. See that the networks \
-         in `firewall` (`management` for agents) hold the address that this machine is seen with, and that no firewall \
-         between drops the agent's port; then apply again",
+        "its new firewall rules could not be confirmed over a new connection: {why}. Nobody is locked out: {}. See that the \
+         networks in `firewall` (`management` for agents) hold the address that this machine is seen with, and that no \
+         firewall between drops the agent's port; then apply again",
         going_back(remaining)
     ))
 }

@@ -9,6 +9,7 @@ mod credentials;
 mod failed_creates;
 mod jetstream;
 mod lesser_keys;
+mod lost_hosts;
 mod preflight;
 mod real_server;
 mod rig;

@@ -12,48 +12,48 @@ use tfplug::{Diagnostics, Value};
 
 pub(crate) const ROOT: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 
-/// Three hosts whose `nats_cluster` is staged, so that their ledgers name each other.
+/// Hosts whose `nats_cluster` is staged, so that their ledgers name each other.
 pub(crate) struct Rig {
     pub(crate) authority: Authority,
     pub(crate) agents: Vec<FakeAgent>,
     pub(crate) addresses: Vec<String>,
+    /// What Terraform has of the cluster.
+    pub(crate) cluster: Instance,
 }
 
 impl Rig {
+    /// Three hosts.
     pub(crate) async fn new() -> Rig {
+        Rig::of(3).await
+    }
+
+    pub(crate) async fn of(hosts: usize) -> Rig {
         let root: RootKey = ROOT.parse().unwrap();
         let authority = Authority::derive(&root, "acme".parse().unwrap(), Generations::default()).unwrap();
         let mut agents = Vec::new();
-        for number in 1..=3 {
+        for number in 1..=hosts {
             let host = format!("east-{number}").parse().unwrap();
             agents.push(FakeAgent::unclaimed(authority.enrollment(host, 1)).await);
         }
-        let addresses = agents.iter().map(FakeAgent::address).collect();
-        let rig = Rig { authority, agents, addresses };
-        let process = rig.process().await;
+        let addresses: Vec<String> = agents.iter().map(FakeAgent::address).collect();
+        let process = process(&addresses).await;
         let name = Value::object([("name", Value::from("acme"))]);
         let trust = process.apply("nats_authority", None, name).await.unwrap();
-        process.apply("nats_cluster", None, rig.cluster(trust.state.attr("trust").clone())).await.unwrap();
-        rig
+        let block = cluster(trust.state.attr("trust").clone(), &addresses);
+        let cluster = process.apply("nats_cluster", None, block).await.unwrap();
+        Rig { authority, agents, addresses, cluster }
     }
 
-    fn cluster(&self, trust: Value) -> Value {
-        let node = |(index, agent): (usize, &String)| {
-            let node = Value::object([
-                ("agent", Value::from(agent.as_str())),
-                ("address", format!("10.0.1.{}", index + 1).into()),
-                ("store_dir", format!("/data/{index}").into()),
-            ]);
-            (format!("east-{}", index + 1), node)
-        };
-        let jetstream = [("max_memory", "1GB"), ("max_storage", "10GB"), ("store_dir", "/data")];
-        Value::object([
-            ("authority", trust),
-            ("name", "east".into()),
-            ("gateway", true.into()),
-            ("nodes", Value::map(self.addresses.iter().enumerate().map(node))),
-            ("jetstream", Value::object(jetstream.map(|(name, value)| (name, Value::from(value))))),
-        ])
+    /// The cluster's block, with its last node marked `absent`.
+    pub(crate) fn without_the_last(&self) -> Value {
+        let mut block = cluster(self.cluster.state.attr("authority").clone(), &self.addresses);
+        let mut nodes = block.attr("nodes").clone();
+        if let Value::Map(nodes) = &mut nodes {
+            let mut last = nodes.last_entry().unwrap();
+            *last.get_mut() = last.get().clone().with("absent", true);
+        }
+        block.set_attr("nodes", nodes);
+        block
     }
 
     /// A new provider process that knows every agent.
@@ -91,6 +91,25 @@ impl Rig {
         };
         (0..self.agents.len()).map(users).collect()
     }
+}
+
+fn cluster(trust: Value, addresses: &[String]) -> Value {
+    let node = |(index, agent): (usize, &String)| {
+        let node = Value::object([
+            ("agent", Value::from(agent.as_str())),
+            ("address", format!("10.0.1.{}", index + 1).into()),
+            ("store_dir", format!("/data/{index}").into()),
+        ]);
+        (format!("east-{}", index + 1), node)
+    };
+    let jetstream = [("max_memory", "1GB"), ("max_storage", "10GB"), ("store_dir", "/data")];
+    Value::object([
+        ("authority", trust),
+        ("name", "east".into()),
+        ("gateway", true.into()),
+        ("nodes", Value::map(addresses.iter().enumerate().map(node))),
+        ("jetstream", Value::object(jetstream.map(|(name, value)| (name, Value::from(value))))),
+    ])
 }
 
 /// A new provider process that knows `agents`.

@@ -82,3 +82,27 @@ async fn what_every_server_says_is_told_and_judged() {
     let servers: Vec<&Value> = state.attr("servers").elements().collect();
     assert!(servers[2].attr("version").is_null() && servers[2].attr("jetstream").is_null());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seat_of_an_absent_node_is_not_held_against_the_others() {
+    let rig = Rig::of(4).await;
+    let process = rig.process().await;
+    process.apply("nats_cluster", Some(&rig.cluster), rig.without_the_last()).await.unwrap();
+    let whole = MeshRow { probed: 2, ..MeshRow::default() };
+    rig.agents.iter().for_each(|agent| agent.script(|script| script.mesh = Some(whole.clone())));
+    let three = answers("");
+    rig.answer(Arc::new(move |subject, payload| {
+        let counted = |reply: Vec<u8>| {
+            String::from_utf8(reply)
+                .unwrap()
+                .replace(r#""cluster_size":3"#, r#""cluster_size":4"#)
+                .into_bytes()
+        };
+        three(subject, payload).into_iter().map(counted).collect()
+    }));
+    let block = block(json!({"system": "acme/east"}));
+    let state = rig.process().await.read_data("nats_supercluster", block).await.unwrap();
+    assert_eq!(state.attr("meta_peers").as_u64(), Some(4));
+    assert_eq!(state.attr("servers").elements().count(), 3);
+    assert_eq!(state.attr("healthy").as_bool(), Some(true), "{:?}", state.attr("problems"));
+}

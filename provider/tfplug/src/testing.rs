@@ -180,12 +180,25 @@ impl Harness {
         prior: Option<&Instance>,
         config: Value,
     ) -> Result<Instance, ApplyError> {
+        self.apply_and_hear(type_name, prior, config).await.map(|(instance, _)| instance)
+    }
+
+    /// As [`Harness::apply`], with the warnings of the apply itself.
+    ///
+    /// # Errors
+    /// As [`Harness::apply`].
+    pub async fn apply_and_hear(
+        &self,
+        type_name: &str,
+        prior: Option<&Instance>,
+        config: Value,
+    ) -> Result<(Instance, Diagnostics), ApplyError> {
         let keep = |diagnostics| ApplyError { left: prior.cloned(), diagnostics };
         let first = self.plan(type_name, prior, config.clone()).await.map_err(keep)?;
         let entry = self.service.engine.resource(type_name).map_err(keep)?;
         let config = block::complete_config(entry, config).map_err(keep)?;
         let prior = match (first.action, prior) {
-            (Action::NoOp, Some(prior)) => return Ok(prior.clone()),
+            (Action::NoOp, Some(prior)) => return Ok((prior.clone(), Diagnostics::new())),
             (Action::Replace, Some(old)) => {
                 self.destroy(type_name, old).await?;
                 None
@@ -206,7 +219,7 @@ impl Harness {
         prior: Option<&Instance>,
         config: &Value,
         plan: &Plan,
-    ) -> Result<Instance, ApplyError> {
+    ) -> Result<(Instance, Diagnostics), ApplyError> {
         let keep = |diagnostics| ApplyError { left: prior.cloned(), diagnostics };
         let request = wire::apply_resource_change::Request {
             type_name: entry.inner.type_name().to_owned(),
@@ -233,7 +246,8 @@ impl Harness {
         if let Err(diagnostics) = call::refuse("Provider produced inconsistent result after apply", &broken) {
             return Err(ApplyError { left, diagnostics });
         }
-        left.ok_or_else(|| keep(Diagnostic::error("Provider returned no object after apply", "").into()))
+        let none = || keep(Diagnostic::error("Provider returned no object after apply", "").into());
+        left.map(|instance| (instance, found)).ok_or_else(none)
     }
 
     /// Plans and does the destruction of an object.

@@ -218,7 +218,8 @@ impl AgentService for Service {
 
     async fn claims(&self) -> Result<Option<SignedSection>, ServiceError> {
         self.enter(Method::Claims).await?;
-        Ok(self.shared.model().section(SectionKind::Claims))
+        let forged = self.shared.script().claims.clone();
+        Ok(forged.or_else(|| self.shared.model().section(SectionKind::Claims)))
     }
 
     async fn tunnel(

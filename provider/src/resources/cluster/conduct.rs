@@ -8,7 +8,7 @@ use host_state::report::{Report, RunStatus};
 use host_state::{SectionKind, SignedSection, chain};
 use identity::{Authority, HostName, Trust};
 use nats_config::HostPort;
-use tfplug::{Diagnostic, Diagnostics};
+use tfplug::{Diagnostic, Diagnostics, Failure, PrivateState};
 use time::OffsetDateTime;
 
 use crate::agents::{HostEntry, System, random_bytes, same_operator};
@@ -16,10 +16,11 @@ use crate::claims::ClaimsWriter;
 use crate::resources::left::with_hosts;
 use crate::resources::trust::TrustRef;
 use crate::rollout::audit::Heard;
+use crate::rollout::beside::Beside;
 use crate::rollout::heads::{AWAITED, Heads, PLANNED};
 use crate::rollout::join::{Candidate, Joined, Joiner};
 use crate::rollout::lease::Lease;
-use crate::rollout::lost::{lost_users, revoked_users};
+use crate::rollout::lost::{Lost, revoked_users};
 use crate::rollout::material::material;
 use crate::rollout::plan::{Course, Past, course};
 use crate::rollout::progress::Bounds;
@@ -35,7 +36,7 @@ pub(super) struct Conduct<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) declared: &'a serde_json::Value,
     /// What the hosts held when this was planned.
-    pub(super) planned: &'a Heads,
+    pub(super) planned: Heads,
     pub(super) bounds: &'a Bounds,
     /// What is remembered of the hosts' audit logs, and what they say of them meanwhile.
     pub(super) heard: Heard,
@@ -49,7 +50,28 @@ pub(super) struct Hosts {
     pub(super) materials: BTreeMap<HostName, HostMaterial>,
 }
 
+impl<'a> Conduct<'a> {
+    /// Of a cluster that is wholly known, beginning with what was kept beside its state.
+    pub(super) fn new(
+        session: &'a Session,
+        (trust, cluster, declared): &'a (TrustRef, Cluster, serde_json::Value),
+        private: &PrivateState,
+        bounds: &'a Bounds,
+    ) -> Conduct<'a> {
+        let (planned, heard) = Beside::at_work(private);
+        Conduct { session, trust, cluster, declared, planned, bounds, heard }
+    }
+}
+
 impl Conduct<'_> {
+    /// As [`Beside::ended`].
+    pub(super) fn ended<T>(
+        &self,
+        result: Result<T, Diagnostics>,
+    ) -> Result<(T, PrivateState, Diagnostics), Failure> {
+        Beside::ended(&self.planned, &self.heard, result)
+    }
+
     pub(super) fn owner(&self) -> String {
         owner(self.cluster.name.as_str())
     }
@@ -75,13 +97,14 @@ impl Conduct<'_> {
     async fn bring_about(&self, claims: &ClaimsWriter) -> Result<Vec<String>, Diagnostics> {
         let hosts = self.join().await?;
         self.as_planned(&hosts.joined)?;
-        if hosts.joined.values().any(|one| one.cluster().is_some()) {
+        if hosts.joined.values().any(|one| one.head(SectionKind::Cluster).is_some()) {
             self.session.remember_agents(hosts.system.hosts.values().map(|entry| entry.agent.clone()));
             let authority = hosts.system.authority()?;
-            claims.keep_trusted(authority).await?;
             // Before anybody forgets whom to revoke.
-            let users = lost_users(&hosts.joined);
-            claims.keep_own_accounts(authority, &users, &hosts.system.absent).await?;
+            let lost = Lost::of(&hosts.joined)?;
+            let without = &lost.hosts | &hosts.system.absent;
+            self.heard.warn(claims.keep_trusted(authority, &without).await?);
+            self.heard.warn(claims.keep_own_accounts(authority, &lost.users, &without).await?);
         }
         let reports: BTreeMap<HostName, Report> =
             hosts.joined.iter().map(|(host, joined)| (host.clone(), joined.report.clone())).collect();

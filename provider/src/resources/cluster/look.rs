@@ -26,6 +26,7 @@ use crate::rollout::audit::AuditHeads;
 use crate::rollout::beside::Beside;
 use crate::rollout::heads::Heads;
 use crate::rollout::join::Joined;
+use crate::rollout::plan::names_pins;
 use crate::session::Session;
 use crate::topology::{Cluster, cluster_sections};
 
@@ -313,6 +314,10 @@ fn runs_alone(one: &Joined) -> bool {
 fn foretold(host: &HostName, plan: &host_state::Plan) -> Option<Diagnostic> {
     let what = match plan.impact {
         Impact::None => return None,
+        // A plan does not say whether pins come or go.
+        Impact::Reload if names_pins(plan) => {
+            "reloads its configuration; links to servers whose key is no longer pinned end"
+        }
         Impact::Reload => "reloads its configuration; no connection is lost",
         Impact::Restart => "restarts",
         Impact::Start => "starts",
@@ -324,4 +329,26 @@ fn foretold(host: &HostName, plan: &host_state::Plan) -> Option<Diagnostic> {
         why.push(format!("settings that change: {}", settings.join(", ")));
     }
     Some(Diagnostic::warning(format!("`{host}` {what}"), why.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_that_changes_pins_is_not_foretold_as_harmless() {
+        let told = |impact, setting: &str| {
+            let settings = vec![setting.to_owned()];
+            let plan = host_state::Plan { steps: Vec::new(), impact, settings, reasons: Vec::new() };
+            foretold(&"east-1".parse().unwrap(), &plan).map(|told| told.summary)
+        };
+        let pins = "`east-1` reloads its configuration; links to servers whose key is no longer pinned end";
+        for setting in ["cluster.tls.pinned_certs", "gateway.tls.pinned_certs"] {
+            assert_eq!(told(Impact::Reload, setting).as_deref(), Some(pins));
+        }
+        let harmless = "`east-1` reloads its configuration; no connection is lost";
+        assert_eq!(told(Impact::Reload, "max_payload").as_deref(), Some(harmless));
+        assert_eq!(told(Impact::Restart, "cluster.tls.pinned_certs").as_deref(), Some("`east-1` restarts"));
+        assert_eq!(told(Impact::None, "cluster.tls.pinned_certs"), None);
+    }
 }

@@ -41,7 +41,7 @@ pub(super) struct Conduct<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) declared: &'a serde_json::Value,
     /// What the hosts held when this was planned.
-    pub(super) planned: &'a Heads,
+    pub(super) planned: Heads,
     pub(super) bounds: &'a Bounds,
     /// What is remembered of the hosts' audit logs, and what they say of them meanwhile.
     pub(super) heard: Heard,
@@ -51,7 +51,28 @@ fn owner(name: &str) -> String {
     format!("nats_gateway/{name}")
 }
 
+impl<'a> Conduct<'a> {
+    /// Of a gateway that is wholly known, beginning with what was kept beside its state.
+    pub(super) fn new(
+        session: &'a Session,
+        (trust, gateway, declared): &'a (TrustRef, Gateway, serde_json::Value),
+        private: &PrivateState,
+        bounds: &'a Bounds,
+    ) -> Conduct<'a> {
+        let (planned, heard) = Beside::at_work(private);
+        Conduct { session, trust, gateway, declared, planned, bounds, heard }
+    }
+}
+
 impl Conduct<'_> {
+    /// As [`Beside::ended`].
+    pub(super) fn ended<T>(
+        &self,
+        result: Result<T, Diagnostics>,
+    ) -> Result<(T, PrivateState, Diagnostics), Failure> {
+        Beside::ended(&self.planned, &self.heard, result)
+    }
+
     pub(super) fn owner(&self) -> String {
         owner(self.gateway.name.as_str())
     }
