@@ -1,7 +1,8 @@
 //! The firewall against a real kernel: in network namespaces of its own, with real `nft` and real TCP connections.
 //!
 //! What the agent's own firewall part does with random intents is held against the evaluator of `host-state`; then come
-//! replacements under traffic, a process that is killed while rules are on trial, crashes at each moment of a change, and hands that change the table.
+//! replacements under traffic, a process that is killed while rules are on trial, crashes at each moment of a change, and
+//! hands that change the table.
 //! Needs root, `nft`, `ip`, `unshare` and `nsenter`; changes nothing outside the namespaces.
 
 mod asked;
