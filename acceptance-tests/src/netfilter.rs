@@ -36,8 +36,8 @@ pub use lockout::hold;
 
 /// How long rules are on trial where nobody waits for the end.
 const TRIAL: Duration = Duration::from_secs(60);
-/// Proves it: 1,000 intents, 2,000 replacements under as many packets as go, 200 under connections, 10 lock-outs, 20 rounds of
-/// foreign hands as a whole.
+/// Proves it: 1,000 intents, 2,000 replacements under as many packets as go, 200 under connections, 10 lock-outs, 20
+/// rounds of foreign hands as a whole.
 ///
 /// # Errors
 /// When a namespace cannot be made, a program is missing, or the firewall cannot be changed.

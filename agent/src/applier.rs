@@ -10,7 +10,8 @@
 //!   again by its identity file.
 //! - A server that is a child is stopped by SIGTERM, and only one that is a unit is a lame duck first. Stepping its leaders
 //!   down before is the conductor's.
-//! - `GOMEMLIMIT`, `LimitNOFILE` and other settings of the drop-in take effect at the server's next start, whenever that is.
+//! - `GOMEMLIMIT`, `LimitNOFILE` and other settings of the drop-in take effect at the server's next start, whenever
+//! that is.
 
 mod admit;
 pub mod audit;
@@ -217,8 +218,9 @@ impl LocalApplier {
         Ok(Arc::new(LocalApplier { host, reconciler, watcher }))
     }
 
-    /// Waits until the change that is under way has come to its end, and keeps the next one from beginning for as long as what
-    /// it returns lives; so also with what the firewall needs, which takes no part in the work lock. nats-server goes on.
+    /// Waits until the change that is under way has come to its end, and keeps the next one from beginning for as long
+    /// as what it returns lives; so also with what the firewall needs, which takes no part in the work lock.
+    /// nats-server goes on.
     pub async fn rest(&self) -> Rest {
         let work = self.host.work().await;
         self.reconciler.abort();

@@ -3,8 +3,8 @@
 //! *Front* is unprivileged and owns everything that touches the network. *Applier* verifies documents, keeps the
 //! ledger, renders, switches; it opens no inet socket and asks the front through [`ServerView`] what it needs to see.
 //! *Shadow* boots a candidate in a scratch place. In development all three run in one process; front and applier may be
-//! two, with [`crate::border`] between them, so nothing crosses these borders but plain data. What the front says may hold or roll back a change, never
-//! authorise one: signatures are checked by the applier itself.
+//! two, with [`crate::border`] between them, so nothing crosses these borders but plain data. What the front says may
+//! hold or roll back a change, never authorise one: signatures are checked by the applier itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -349,8 +349,8 @@ pub trait ServerView: Send + Sync + 'static {
     async fn running(&self, monitor: SocketAddr) -> RunningObserved;
     /// `/healthz` with the given query (`js-server-only=true`, `js-meta-only=true`), Ok when 200.
     async fn healthz(&self, monitor: SocketAddr, query: &str) -> Result<(), String>;
-    /// Public keys of the accounts that the local nats-server knows, asked as the agent's system user; an error when it cannot
-    /// be asked. What JWTs they have, the applier reads itself.
+    /// Public keys of the accounts that the local nats-server knows, asked as the agent's system user; an error when it
+    /// cannot be asked. What JWTs they have, the applier reads itself.
     async fn known_accounts(&self, server: &LocalServer) -> Result<BTreeSet<String>, String>;
     /// What every server of the system has for these accounts, by account; an account that none has is absent. Nothing
     /// is verified. An error when nobody can be asked.
@@ -362,8 +362,8 @@ pub trait ServerView: Send + Sync + 'static {
     /// Pushes one account JWT to the local resolver and waits for this server's answer. Every other server of the system
     /// takes it too, be it older than what that has.
     async fn push_claim(&self, server: &LocalServer, jwt: &str) -> Result<(), String>;
-    /// Downloads a file into the directory of [`AgentSettings::downloads`], as a file called by its SHA-256. Takes up to ten
-    /// minutes. Whoever installs it checks the sum again.
+    /// Downloads a file into the directory of [`AgentSettings::downloads`], as a file called by its SHA-256. Takes up
+    /// to ten minutes. Whoever installs it checks the sum again.
     async fn download(&self, url: &DownloadUrl, sha256: &Sha256Hex) -> Result<(), String>;
     /// SHA-256 of the leaf that is served at a route or gateway port (TLS at once), or at a client port after INFO.
     async fn served_leaf(&self, address: SocketAddr, after_info: bool) -> Result<String, String>;

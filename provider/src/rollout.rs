@@ -1,9 +1,9 @@
 //! Bringing many hosts to what was declared: order and gates.
 //!
 //! [`plan`] decides, purely, who goes when; [`join`] connects, and claims what [`claimed`] does not know by another key;
-//! [`material`] signs what hosts are told, [`lease`] keeps others away, [`run`] applies wave by wave and [`gate`] waits between
-//! them for what [`roster`] expects. [`heads`] and [`audit`] know what was seen of hosts before, and [`beside`] keeps it. One
-//! conductor for `nats_cluster` and `nats_gateway`.
+//! [`material`] signs what hosts are told, [`lease`] keeps others away, [`run`] applies wave by wave and [`gate`] waits
+//! between them for what [`roster`] expects. [`heads`] and [`audit`] know what was seen of hosts before, and [`beside`]
+//! keeps it. One conductor for `nats_cluster` and `nats_gateway`.
 
 pub mod audit;
 pub mod beside;

@@ -35,7 +35,8 @@ enum Command {
     },
     /// Measure release builds beside floors, print the figures and keep them in docs/performance.md.
     Bench {
-        /// What to measure: `provider-start`, `agent-idle`, `agent-asked`, `plan`, `apply`, `scale`, `refresh`. All when none is named.
+        /// What to measure: `provider-start`, `agent-idle`, `agent-asked`, `plan`, `apply`, `scale`, `refresh`. All
+        /// when none is named.
         names: Vec<String>,
     },
     /// Count promises on the real programs, print the figures with their seed and keep them in docs/proofs.md.

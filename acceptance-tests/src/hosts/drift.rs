@@ -1,5 +1,5 @@
-//! Everything that is managed, changed by hand: the next plan names host, item and setting, and an apply or the hand puts it
-//! right. And a system that nobody touches says nothing, however often it is looked at.
+//! Everything that is managed, changed by hand: the next plan names host, item and setting, and an apply or the hand
+//! puts it right. And a system that nobody touches says nothing, however often it is looked at.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ const REFRESHES: usize = 200;
 
 /// What is told of a firewall that let everybody in.
 const OPENED: &str = "firewall the firewall table was taken away or opened by process ";
-/// The agent has loaded the table again by itself, and tells of that as long as it runs or until an apply changes something.
+/// The agent has loaded the table again by itself, and tells of that as long as it runs or until an apply changes
+/// something.
 const RESTART: &str = "systemctl restart nats-agent-applier.service nats-agent.service";
 
 /// The host whose rules are flushed, and how long that is waited for.

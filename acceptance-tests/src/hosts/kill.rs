@@ -1,5 +1,6 @@
 //! Every step of a change, on every kind of change, is the last one: the applier is killed there, or its host loses its
-//! power there. Applies go on until one comes through; then everything is as declared, and no rendition is a mixture of two.
+//! power there. Applies go on until one comes through; then everything is as declared, and no rendition is a mixture of
+//! two.
 //!
 //! Which steps there are is what the applier itself passes while nothing is struck; see [`super::struck`].
 

@@ -1,6 +1,6 @@
-//! Somebody in the middle between the operator and a host that is nobody's: what the operator sends to the host's agent comes
-//! to them, and they speak TLS with both. They hold more than a thief could have, a certificate of the operator, so that
-//! nothing but the proofs of a claim is left to stop them.
+//! Somebody in the middle between the operator and a host that is nobody's: what the operator sends to the host's agent
+//! comes to them, and they speak TLS with both. They hold more than a thief could have, a certificate of the operator,
+//! so that nothing but the proofs of a claim is left to stop them.
 
 use std::net::Ipv4Addr;
 use std::process::Command;

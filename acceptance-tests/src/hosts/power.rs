@@ -15,7 +15,8 @@ const MESSAGES: u64 = 200;
 /// The unit that loads the rules before the network is up.
 const FIREWALL: &str = "nats-agent-firewall.service";
 
-/// What may happen to hosts: the stream has a replica on each host of the first site, so each event meets data. Every host has booted again when it returns.
+/// What may happen to hosts: the stream has a replica on each host of the first site, so each event meets data. Every
+/// host has booted again when it returns.
 type Event = fn(&mut Hosts) -> Result<()>;
 
 const EVENTS: [(&str, Event); 4] = [

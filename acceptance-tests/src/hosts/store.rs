@@ -1,5 +1,5 @@
-//! A disk that is not there, another's disk, a broken or a full one: nothing starts on it, plan and host say why, and no file
-//! of it is touched.
+//! A disk that is not there, another's disk, a broken or a full one: nothing starts on it, plan and host say why, and
+//! no file of it is touched.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The supercluster that checks work on: nine hosts that user data brings in, one configuration, one `terraform apply`.
 //!
 //! Terraform makes each host's enrolment, hands its script to the machine, as a cloud hands over user data, and goes on to
-//! the clusters, all in one apply. The configuration is Terraform's JSON form, so that a check says in one line what it changes.
+//! the clusters, all in one apply. The configuration is Terraform's JSON form, so that a check says in one line what it
+//! changes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -163,8 +164,8 @@ impl System {
         })
     }
 
-    /// Reads the first messages of one subject of a stream as the declared user through the server of `host`. Gives how many
-    /// came.
+    /// Reads the first messages of one subject of a stream as the declared user through the server of `host`. Gives how
+    /// many came.
     ///
     /// # Errors
     /// When they do not come, or come changed.
@@ -254,8 +255,8 @@ impl Told {
         self.lines.iter().any(is_it)
     }
 
-    /// The lines, but for those of edits that were undone: an agent keeps these until the next order to its host, and an apply
-    /// that has nothing to do there gives none.
+    /// The lines, but for those of edits that were undone: an agent keeps these until the next order to its host, and
+    /// an apply that has nothing to do there gives none.
     pub fn without_notes(&self) -> Vec<&str> {
         self.lines.iter().map(String::as_str).filter(|line| !line.ends_with(EDITED)).collect()
     }

@@ -1,5 +1,6 @@
-//! Replacements in place under as many packets as go: first packets of connections, IPv4 and IPv6, from sources that are always
-//! allowed and from others that never are. Nobody answers them: the witness counts them behind our table and takes them away.
+//! Replacements in place under as many packets as go: first packets of connections, IPv4 and IPv6, from sources that
+//! are always allowed and from others that never are. Nobody answers them: the witness counts them behind our table and
+//! takes them away.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;

@@ -58,8 +58,8 @@ pub(super) struct Noted {
     pub(super) passed: BTreeSet<First>,
 }
 
-/// Flows that are counted on port 4222, and of each a source whose packets nobody answers. The witness counts whole networks:
-/// `10.1.0.0/16` and `fd01::/16` are to be allowed, `10.2.0.0/16` and `fd02::/16` denied.
+/// Flows that are counted on port 4222, and of each a source whose packets nobody answers. The witness counts whole
+/// networks: `10.1.0.0/16` and `fd01::/16` are to be allowed, `10.2.0.0/16` and `fd02::/16` denied.
 pub(super) const FLOODS: &[(&str, &str)] = &[
     ("allowed4", "10.1.255.1"),
     ("denied4", "10.2.255.1"),

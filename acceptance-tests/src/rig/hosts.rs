@@ -46,8 +46,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Lays out all hosts over `tree`; starts none. Each will see `packages` at [`PACKAGES`], read-only. Where `is_traced`, what
-    /// their processes remove is written down from their first boot on: see [`trace`].
+    /// Lays out all hosts over `tree`; starts none. Each will see `packages` at [`PACKAGES`], read-only. Where
+    /// `is_traced`, what their processes remove is written down from their first boot on: see [`trace`].
     ///
     /// # Errors
     /// When this process has not entered [`isolation`], or a network, disk or mount cannot be made.

@@ -35,8 +35,8 @@ pub struct Matrix {
 
 /// Tries every wrong peer on the claimed agent of `authority` at `address` (`host:port`), and every right one.
 ///
-/// `neighbour` is a host whose leaf key the agent's sections pin, so that its certificates are refused for what else is wrong
-/// with them. It makes calls that change nothing: no sections, empty ids. Takes some seconds.
+/// `neighbour` is a host whose leaf key the agent's sections pin, so that its certificates are refused for what else is
+/// wrong with them. It makes calls that change nothing: no sections, empty ids. Takes some seconds.
 pub async fn matrix(address: &str, authority: &Authority, neighbour: &HostSecret) -> Matrix {
     let mut matrix = Matrix { wrong: 0, tried: 0, accepted: Vec::new(), denied: Vec::new() };
     for peer in peers::all(authority, neighbour) {

@@ -1,4 +1,5 @@
-//! What may be due any number of times: the first goes on record by itself, more of the same within a minute by their number.
+//! What may be due any number of times: the first goes on record by itself, more of the same within a minute by their
+//! number.
 //!
 //! Whoever flushes the firewall every second would fill the disk otherwise: nothing is ever removed from the audit log.
 

@@ -1,8 +1,8 @@
 //! Whether this host is fit for a document: the checks of `host_state::preflight` over what is seen here.
 //!
-//! Only what puts a server of a production cluster on a host runs a latency probe, while no server is there to be disturbed,
-//! and only that refuses: a stage, and the roll of a host that never was in a meta group. Everybody else is shown the kept
-//! result.
+//! Only what puts a server of a production cluster on a host runs a latency probe, while no server is there to be
+//! disturbed, and only that refuses: a stage, and the roll of a host that never was in a meta group. Everybody else is
+//! shown the kept result.
 
 use std::path::{Path, PathBuf};
 

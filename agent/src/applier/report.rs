@@ -17,7 +17,8 @@ use crate::parts::firewall;
 use crate::parts::tls::{self, Leaf};
 
 impl Host {
-    /// A fresh sweep, without the mesh, which others are needed for. Drift is measured against what was confirmed; before anything was, against what was taken in.
+    /// A fresh sweep, without the mesh, which others are needed for. Drift is measured against what was confirmed;
+    /// before anything was, against what was taken in.
     pub(super) async fn report(&self) -> Report {
         let mut findings: Vec<Finding> = self.notes().into_iter().collect();
         let contents = self.ledger.read().unwrap_or_else(|unreadable| {

@@ -19,7 +19,8 @@ use crate::front::resolver::Resolver;
 use crate::front::{download, monitor, served_leaf};
 use crate::roles::{LocalServer, MeshPost, ServerView};
 
-/// Looks at the local nats-server, holds its ports while it may not start, and downloads for it. One for the life of the process.
+/// Looks at the local nats-server, holds its ports while it may not start, and downloads for it. One for the life of
+/// the process.
 #[derive(Debug)]
 pub struct Network {
     resolver: Resolver,

@@ -2,8 +2,8 @@
 //!
 //! Shortly after start every neighbour is asked, then a few at random each minute: what one host has, all have within
 //! minutes, and an idle agent costs a few handshakes a minute however large the system. The applier verifies what is
-//! fetched like any other section; the neighbour only has to be a host of the same authority. A neighbour answers those whose
-//! key it was told of: a host that was marked absent is refused until others have taken it in again.
+//! fetched like any other section; the neighbour only has to be a host of the same authority. A neighbour answers those
+//! whose key it was told of: a host that was marked absent is refused until others have taken it in again.
 //!
 //! Until some neighbour has answered, all are asked in every round.
 

@@ -47,8 +47,8 @@ pub enum PushError {
 
 /// Every account that the local server knows, with the JWT that lies in the resolver directory below `state_dir`: the file
 /// that each lookup of the server reads. An account whose file went meanwhile is left out. The files are the server's own,
-/// mode 0600, so nobody but the applier reads them, and it follows no link there: neither the files' nor one that the server's
-/// user put in the place of the directory.
+/// mode 0600, so nobody but the applier reads them, and it follows no link there: neither the files' nor one that the
+/// server's user put in the place of the directory.
 /// Source: nats-server 2.15.1 server/dirstore.go `load`, server/accounts.go `DirAccResolver.Start`; the mode was tried.
 pub async fn observe(view: &dyn ServerView, server: &LocalServer, state_dir: &Path) -> ClaimsObserved {
     let known = match view.known_accounts(server).await {

@@ -1,7 +1,7 @@
 //! The units of this host through systemd: started, stopped, reloaded, looked at, each job awaited by its result.
 //!
-//! Which units there are is closed: nothing here can be asked for another one. [`Systemd`] is the border; [`bus`] is it over
-//! D-Bus, and tests have one of their own. `systemctl` is never run and nothing that is meant for people is read.
+//! Which units there are is closed: nothing here can be asked for another one. [`Systemd`] is the border; [`bus`] is it
+//! over D-Bus, and tests have one of their own. `systemctl` is never run and nothing that is meant for people is read.
 
 pub mod bus;
 

@@ -1,5 +1,5 @@
-//! A service manager of one host that can be told to fail: it reads the drop-in, checks its asserts, starts the very program
-//! as its child, and starts it again when it is killed, as the package's unit says.
+//! A service manager of one host that can be told to fail: it reads the drop-in, checks its asserts, starts the very
+//! program as its child, and starts it again when it is killed, as the package's unit says.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -20,8 +20,8 @@ pub fn peer_users(keys: &HostKeys) -> PeerUsers {
 }
 
 /// The material of a host: from `section` while that is good, else signed anew at `now`. Users that were revoked at
-/// `revoked_at` (Unix seconds; absent when they never were) are good again only when they were signed after it: the host was
-/// lost, and is back.
+/// `revoked_at` (Unix seconds; absent when they never were) are good again only when they were signed after it: the
+/// host was lost, and is back.
 ///
 /// # Errors
 /// When a name cannot stand in a certificate.

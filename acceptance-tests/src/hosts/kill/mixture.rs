@@ -1,5 +1,5 @@
-//! Whether a host's renditions are whole: each is, file by file, what its manifest says, and `current` leads to one of them.
-//! Reads the host's tree, which is there also while it is off.
+//! Whether a host's renditions are whole: each is, file by file, what its manifest says, and `current` leads to one of
+//! them. Reads the host's tree, which is there also while it is off.
 
 use std::fs;
 use std::path::Path;

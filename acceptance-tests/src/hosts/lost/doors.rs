@@ -163,8 +163,8 @@ fn name(method: Method) -> &'static str {
     }
 }
 
-/// A connection as another server's. Who is not let in is closed at once, in the handshake or right after it; everything else,
-/// silence too, is an open door.
+/// A connection as another server's. Who is not let in is closed at once, in the handshake or right after it;
+/// everything else, silence too, is an open door.
 /// Source: nats-server 2.15.1 server/client.go, `doTLSServerHandshake`: a key that is not pinned is closed without a word.
 async fn link(
     own: &ClientIdentity,

@@ -1,5 +1,5 @@
-//! Control groups: each host has its own in every hierarchy. In one for all, the systemd of each host would take the groups of
-//! the others' units for its own, and remove them.
+//! Control groups: each host has its own in every hierarchy. In one for all, the systemd of each host would take the
+//! groups of the others' units for its own, and remove them.
 
 use std::process::Command;
 

@@ -73,8 +73,8 @@ impl Place {
         Ipv4Addr::new(10, network.second(), self.site, 10 + self.number)
     }
 
-    /// Its hardware address on `network`; a host keeps it over boots, as machines do, or its neighbours would send to one that
-    /// is gone until they ask again.
+    /// Its hardware address on `network`; a host keeps it over boots, as machines do, or its neighbours would send to
+    /// one that is gone until they ask again.
     fn mac(self, network: Network) -> String {
         format!("02:{}:00:00:{:02x}:{:02x}", network.second(), self.site, self.number)
     }
@@ -141,8 +141,8 @@ impl Lan {
         Ok(Self { _own: () })
     }
 
-    /// Gives a host that starts its network: a namespace of its name, empty of rules and with both links up. One of before is
-    /// thrown away with all it held, as a power cut would.
+    /// Gives a host that starts its network: a namespace of its name, empty of rules and with both links up. One of
+    /// before is thrown away with all it held, as a power cut would.
     pub(super) fn connect(&self, host: &str, place: Place) -> Result<()> {
         self.disconnect(host);
         run(Command::new("ip").args(["netns", "add", host]))?;
@@ -180,8 +180,8 @@ impl Lan {
     }
 }
 
-/// Does `work` in a thread of its own whose network is that of `namespace`: a host's name, or [`STRANGER`]. Every socket that it
-/// makes is there; files and processes are as everywhere.
+/// Does `work` in a thread of its own whose network is that of `namespace`: a host's name, or [`STRANGER`]. Every
+/// socket that it makes is there; files and processes are as everywhere.
 ///
 /// # Errors
 /// When there is no such network.

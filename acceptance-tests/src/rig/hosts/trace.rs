@@ -1,5 +1,6 @@
 //! What the processes of a host remove, rename and cut, from its first process on, over all its boots: `strace` starts the
-//! host and follows all that comes of it. The kernel stops a process for these calls alone, so a host stays as quick as it is.
+//! host and follows all that comes of it. The kernel stops a process for these calls alone, so a host stays as quick as
+//! it is.
 //!
 //! What the rig itself does on a host is not among it: it comes from outside. An `open` that cuts a file is not seen.
 
@@ -83,7 +84,8 @@ fn first(arguments: &str) -> Vec<String> {
     paths(arguments).into_iter().take(1).collect()
 }
 
-/// A quoted path is below the open directory that stands before it, `3</data>`; one without a path behind it is meant itself.
+/// A quoted path is below the open directory that stands before it, `3</data>`; one without a path behind it is meant
+/// itself.
 fn paths(arguments: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<String> = None;

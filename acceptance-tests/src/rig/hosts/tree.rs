@@ -15,8 +15,9 @@ use crate::workspace;
 /// Where the server lies on every host.
 pub const NATS_SERVER: &str = "/usr/local/bin/nats-server";
 
-/// What is in it beside debootstrap's smallest selection: what a cloud image has, and what the units need. Without `netbase`,
-/// which most images have: so `nft` lists protocols by number here, and by name where tests run on a whole machine.
+/// What is in it beside debootstrap's smallest selection: what a cloud image has, and what the units need. Without
+/// `netbase`, which most images have: so `nft` lists protocols by number here, and by name where tests run on a whole
+/// machine.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,nftables,iproute2,ca-certificates,procps";
 /// Debian 12.
 const SUITE: &str = "bookworm";
@@ -52,9 +53,9 @@ WantedBy=local-fs.target
 /// Logs outlive a reboot and are all kept.
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxUse=200M\n";
 
-/// The tree, with `nats_server`, of the pinned version, at [`NATS_SERVER`]. Made when it is missing, which takes a minute or two; kept
-/// in `NATS_HOSTS_CACHE`, or else under the target folder. May be called by many processes at once: one makes it. A crash
-/// half-way leaves no tree under its final name.
+/// The tree, with `nats_server`, of the pinned version, at [`NATS_SERVER`]. Made when it is missing, which takes a
+/// minute or two; kept in `NATS_HOSTS_CACHE`, or else under the target folder. May be called by many processes at once:
+/// one makes it. A crash half-way leaves no tree under its final name.
 ///
 /// # Errors
 /// When debootstrap fails or a file cannot be written.

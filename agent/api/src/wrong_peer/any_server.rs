@@ -7,7 +7,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::tls::crypto;
 
-/// Takes every server for the right one, as those do who only want in. It proves that it has its certificate's key, no more.
+/// Takes every server for the right one, as those do who only want in. It proves that it has its certificate's key, no
+/// more.
 #[derive(Debug)]
 pub struct AnyServer;
 

@@ -8,8 +8,8 @@ use crate::order::{ApplyMode, ApplyOrder, LeaseAction, LeaseOrder, ProbeOrder, T
 use crate::server::Method;
 use crate::{AgentClient, CallError, OpenError};
 
-/// Makes a call that changes nothing, unless somebody without the right is listened to: `sections` are staged where the call
-/// takes any, signatures and ids are empty. A tunnel that is opened is closed again.
+/// Makes a call that changes nothing, unless somebody without the right is listened to: `sections` are staged where the
+/// call takes any, signatures and ids are empty. A tunnel that is opened is closed again.
 ///
 /// # Errors
 /// What the agent said or did.

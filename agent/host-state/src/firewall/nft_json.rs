@@ -168,7 +168,8 @@ fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
 /// One batch that puts `table` in the place of whatever our table held. Adding it first lets the removal succeed where
 /// there is none.
 ///
-/// For a moment of it the kernel knows no element of a set, so single packets of who is allowed are dropped (measured, Linux
+/// For a moment of it the kernel knows no element of a set, so single packets of who is allowed are dropped (measured,
+/// Linux
 /// 6.18); never is one of who is denied let through. [`super::replacement`] has the way without.
 #[must_use]
 pub fn replace_commands(table: &Table) -> Value {
@@ -190,8 +191,8 @@ pub(super) fn new_chains<'a>(
     made.chain(chains.flat_map(|(name, chain)| new_rules(name, &chain.rules))).collect()
 }
 
-/// Commands that make a set which is not there, and what is in it: with `create` nft 1.0.6 leaves out elements that stand in
-/// the set itself (tried).
+/// Commands that make a set which is not there, and what is in it: with `create` nft 1.0.6 leaves out elements that
+/// stand in the set itself (tried).
 pub(super) fn create_set(name: &str, set: &Set) -> impl Iterator<Item = Value> {
     let mut body = set_body(name, set);
     let elements = body.as_object_mut().and_then(|body| body.remove("elem"));

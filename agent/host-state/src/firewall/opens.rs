@@ -1,8 +1,8 @@
 //! Whether a table that others changed lets everybody in to a port: what cannot wait until somebody decides on repairs.
 //!
 //! Said of the tables themselves, not of what is told of them: what is told is shortened. Whoever lets in one address by
-//! hand makes a difference, no hole; whom several rules let past together counts as one. A rule that is not understood counts
-//! as one that lets everybody past, and so does one about an interface: everybody may come by it.
+//! hand makes a difference, no hole; whom several rules let past together counts as one. A rule that is not understood
+//! counts as one that lets everybody past, and so does one about an interface: everybody may come by it.
 
 use ipnet::IpNet;
 use serde_json::Value;

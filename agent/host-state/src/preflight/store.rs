@@ -10,7 +10,8 @@ use crate::observed::{Mount, StoreDisk};
 /// Source: docs.nats.io and rpk's checkers recommend XFS, ext4 is the default of every distribution tried.
 const GOOD_FILE_SYSTEMS: [&str; 2] = ["xfs", "ext4"];
 /// File systems that lose data with the host, or whose answers do not mean that data is on a disk.
-/// Source: nats-server issue 2792 (a stale NFS handle stopped JetStream); overlayfs and tmpfs end with their container or host.
+/// Source: nats-server issue 2792 (a stale NFS handle stopped JetStream); overlayfs and tmpfs end with their container
+/// or host.
 const BAD_FILE_SYSTEMS: [&str; 12] =
     ["9p", "afs", "aufs", "ceph", "cifs", "glusterfs", "nfs", "nfs4", "overlay", "ramfs", "smb3", "tmpfs"];
 /// 99 of 100 writes may take so long, in microseconds. Source: etcd, docs/v3.5/op-guide/hardware: p99 of fdatasync < 10 ms.

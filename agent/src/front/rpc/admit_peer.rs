@@ -1,8 +1,8 @@
 //! Whether a peer is let in: only while the sections that this host holds pin the key of its certificate.
 //!
 //! A certificate of a host is good for as long as its issuer, and whoever has the host's disk makes more of them. What
-//! tells a neighbour from a lost host is therefore what servers tell it by on routes and gateways: the pin of its leaf's key,
-//! which is the same in every renewal and under every host CA.
+//! tells a neighbour from a lost host is therefore what servers tell it by on routes and gateways: the pin of its
+//! leaf's key, which is the same in every renewal and under every host CA.
 //!
 //! The newest sections that were *taken in* count, whether nats-server runs with them yet or not: a host that is given up
 //! is out as soon as its neighbours are told, also where a server cannot follow, and a new one is let in as early.

@@ -1,4 +1,5 @@
-//! What the firewall needs without anybody asking: a trial's end, a table that was taken away, a change that stopped half-way.
+//! What the firewall needs without anybody asking: a trial's end, a table that was taken away, a change that stopped
+//! half-way.
 
 use std::time::Duration;
 
@@ -208,8 +209,8 @@ struct Wanted {
     before: Option<Option<Table>>,
 }
 
-/// What a table that was found comes to. Others are to blame only where nothing that this agent left half-way explains it, or
-/// where the kernel told of them.
+/// What a table that was found comes to. Others are to blame only where nothing that this agent left half-way explains
+/// it, or where the kernel told of them.
 fn judged(wanted: &Wanted, found: Option<&Table>, memory: &Memory) -> Kept {
     let Wanted { desired, before } = wanted;
     let desired = desired.as_ref();

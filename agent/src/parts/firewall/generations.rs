@@ -60,8 +60,8 @@ pub struct Told {
 
 /// Those of `commits` that the processes `own`, each an `nft` of ours that made one, did not make.
 ///
-/// In a container the kernel names processes by ids of the host. There one commit by an `nft` is taken for each of ours; who
-/// of several made which is not known then.
+/// In a container the kernel names processes by ids of the host. There one commit by an `nft` is taken for each of
+/// ours; who of several made which is not known then.
 #[must_use]
 pub fn of_others(commits: Vec<Option<Author>>, own: &[u32]) -> Vec<Option<Author>> {
     let mut others = commits;

@@ -22,15 +22,15 @@ pub struct Trial {
 }
 
 impl Firewall {
-    /// Puts `rules` on trial: the kernel goes by them for `ttl`, rounded up to seconds, and then by the confirmed ones again,
-    /// unless they are confirmed before. Needs no process for that.
+    /// Puts `rules` on trial: the kernel goes by them for `ttl`, rounded up to seconds, and then by the confirmed ones
+    /// again, unless they are confirmed before. Needs no process for that.
     ///
     /// The record is durable before the kernel has the rules; a crash between leaves a trial that a restarted agent brings
     /// up for the rest of its time. A trial that failed is marked as withdrawn before the kernel is told to go back.
     ///
     /// # Errors
-    /// [`FirewallError`]; then the rules before hold, or where the kernel cannot be told so, the next look loads them and the
-    /// kernel's own clock ends what it may have begun.
+    /// [`FirewallError`]; then the rules before hold, or where the kernel cannot be told so, the next look loads them
+    /// and the kernel's own clock ends what it may have begun.
     pub async fn begin_trial(&self, rules: &FirewallRules, ttl: Duration) -> Result<Trial, FirewallError> {
         let mut memory = self.alone().await;
         if let Some((TrialRecord { id, .. }, remaining_ms)) = self.trial()? {
@@ -131,8 +131,8 @@ impl Firewall {
         }
     }
 
-    /// Ends a trial at once: the confirmed rules hold again. The trial is marked as withdrawn before the kernel is told; what is
-    /// left after a crash or a failure the next look does.
+    /// Ends a trial at once: the confirmed rules hold again. The trial is marked as withdrawn before the kernel is
+    /// told; what is left after a crash or a failure the next look does.
     ///
     /// # Errors
     /// [`FirewallError`]; the kernel ends the trial by itself in any case.
@@ -149,8 +149,8 @@ impl Firewall {
         Ok(())
     }
 
-    /// Has the kernel go by the confirmed rules alone, then ends the record of a trial that is over, be there one or not. In this
-    /// order: until the kernel has gone back, the record explains what it has.
+    /// Has the kernel go by the confirmed rules alone, then ends the record of a trial that is over, be there one or
+    /// not. In this order: until the kernel has gone back, the record explains what it has.
     pub(super) async fn take_back(
         &self,
         memory: &mut Memory,

@@ -1,4 +1,5 @@
-//! `ValidateEphemeralResourceConfig`: checks an `ephemeral` block before anything is planned. The configuration may hold unknowns.
+//! `ValidateEphemeralResourceConfig`: checks an `ephemeral` block before anything is planned. The configuration may
+//! hold unknowns.
 
 use crate::Diagnostics;
 use crate::convert::{decode, diagnostics};

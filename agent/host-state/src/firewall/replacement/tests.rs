@@ -1,4 +1,5 @@
-//! A replacement against a table as the kernel would keep it: after each transaction packets go by the old rules or the new.
+//! A replacement against a table as the kernel would keep it: after each transaction packets go by the old rules or the
+//! new.
 
 use std::collections::BTreeSet;
 
