@@ -215,7 +215,8 @@ fn impostor(hosts: &Hosts, system: &mut System, owner: &Authority, tried: &mut T
     let line = line.with_context(|| format!("another machine was met with other words: {run}"))?;
     let what = "stolen token after its use, on another machine at the host's address";
     tried.note(what, if run.code != 0 && !is_claimed(host) { Err(line.to_owned()) } else { Ok(()) });
-    let back = "rm -r nats-agent; mv owners nats-agent";
+    // The other machine has no rules of the owner's, so they are loaded as at a boot.
+    let back = "rm -r nats-agent; mv owners nats-agent; systemctl restart nats-agent-firewall.service";
     host.run(&["sh", "-ec", &format!("{state}; {back}; {start}")])?;
     for unit in AGENT_UNITS {
         host.wait_active(unit, AGENT_TIMEOUT)?;
