@@ -11,7 +11,7 @@
 //! - A server that is a child is stopped by SIGTERM, and only one that is a unit is a lame duck first. Stepping its leaders
 //!   down before is the conductor's.
 //! - `GOMEMLIMIT`, `LimitNOFILE` and other settings of the drop-in take effect at the server's next start, whenever
-//! that is.
+//!   that is.
 
 mod admit;
 pub mod audit;
