@@ -15,7 +15,7 @@ use super::target::{Target, Which};
 use crate::parts::preflight::tree::Tree;
 use crate::parts::preflight::{LimitOf, look, probe};
 use crate::parts::store;
-use crate::roles::{ApplierError, Place};
+use crate::roles::ApplierError;
 
 /// The check that a probe decides; whatever else is refused needs no measuring.
 const LATENCY: &str = "fsync_latency";
@@ -83,10 +83,10 @@ impl Host {
     async fn checks(&self, target: &Target, probe: Seen<Probe>) -> Result<Preflight, String> {
         let wanted = self.wanted(target);
         let directory = target.cluster.store.directory.clone();
-        let limit = match (self.running_server(), self.settings.place) {
-            (Some(server), _) => LimitOf::Server(server.run().pid),
-            (None, Place::Process) => LimitOf::Own,
-            (None, Place::Host(_)) => LimitOf::Nobody,
+        let limit = match (&self.service, self.running_server()) {
+            (Some(service), _) => LimitOf::Unit(service.open_files().await),
+            (None, Some(server)) => LimitOf::Server(server.run().pid),
+            (None, None) => LimitOf::Own,
         };
         let seen = move || -> Facts { look(&Tree::default(), Path::new(&directory), &limit, probe) };
         let facts = tokio::task::spawn_blocking(seen).await.map_err(|error| error.to_string())?;

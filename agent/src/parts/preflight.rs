@@ -29,6 +29,8 @@ pub enum LimitOf {
     Server(u32),
     /// This process's, which its child inherits.
     Own,
+    /// That of its unit, or why it is not known. Who may look into no process of others asks systemd.
+    Unit(Seen<OpenFiles>),
     /// Nobody's yet.
     Nobody,
 }
@@ -112,6 +114,7 @@ fn open_files(tree: &Tree, limit: &LimitOf) -> Seen<OpenFiles> {
     let (file, of) = match limit {
         LimitOf::Server(pid) => (format!("/proc/{pid}/limits"), format!("nats-server (pid {pid})")),
         LimitOf::Own => ("/proc/self/limits".to_owned(), "this agent, which starts nats-server".to_owned()),
+        LimitOf::Unit(seen) => return seen.clone(),
         LimitOf::Nobody => return Err("no nats-server runs yet".to_owned()),
     };
     let (soft, hard) = settings::open_files_limit(&tree.text(&file)?)

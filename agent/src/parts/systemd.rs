@@ -129,6 +129,9 @@ pub struct UnitState {
     pub drop_ins: Vec<PathBuf>,
     /// Whether files changed after they were read.
     pub needs_reload: bool,
+    /// Most open files of its main process: the limit that holds, and what it may be raised to; `u64::MAX` is none. Absent
+    /// where systemd does not say.
+    pub open_files: Option<(u64, u64)>,
 }
 
 impl UnitState {

@@ -3,8 +3,10 @@
 
 use host_state::document::ClusterSection;
 use host_state::layout;
+use host_state::preflight::Verdict;
 use host_state::report::{Outcome, Report, RunStatus};
 use nats_agent::parts::effects::Effects;
+use nats_agent::roles::Applier as _;
 use nats_config::ByteSize;
 
 use crate::rig::{Rig, until};
@@ -164,6 +166,15 @@ async fn a_trial_is_the_units_and_says_what_the_server_says() {
     });
     let reason = reason.await;
     assert!(reason.contains("`nats-agent-shadow.service` did not start (job result `failed`)"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_on_open_files_is_the_units() {
+    let rig = Rig::running_on_host(|_| {}).await;
+    let found = rig.applier.preflight().await.unwrap();
+    let limit = found.checks.iter().find(|check| check.name == "open_files").unwrap();
+    let told = (limit.verdict, limit.value.as_str());
+    assert_eq!(told, (Verdict::Pass, "524288, hard 800000, of nats-server.service"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -254,6 +254,7 @@ impl Systemd for FakeSystemd {
             file_state: "static".to_owned(),
             fragment: PathBuf::from("/lib/systemd/system/nats-server.service"),
             drop_ins: entries.map(|entry| entry.unwrap().path()).collect(),
+            open_files: Some((524_288, 800_000)),
             needs_reload: std::fs::read_to_string(self.drop_in()).ok() != inner.loaded,
         })
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use host_state::desired::Owner;
 use host_state::layout;
 use host_state::observed::{FileObserved, UnitObserved, UnitSeen};
+use host_state::preflight::{OpenFiles, Seen};
 use host_state::unit::{DropIn, stop_timeout_of};
 use serde::{Deserialize, Serialize};
 
@@ -258,6 +259,19 @@ impl Service {
     /// When systemd cannot be asked.
     pub async fn find(&self) -> Result<Found, UnitError> {
         Ok(self.found(&self.systemd.state(Unit::NatsServer).await?))
+    }
+
+    /// Most open files of the server, as the unit has it: of one that runs, unless the drop-in was changed since, which is a
+    /// difference of its own.
+    ///
+    /// # Errors
+    /// Why nobody knows, one line.
+    pub async fn open_files(&self) -> Seen<OpenFiles> {
+        let state = self.systemd.state(Unit::NatsServer).await.map_err(|error| host_state::chain(&error))?;
+        let (soft, hard) =
+            state.open_files.ok_or_else(|| "systemd tells no limit of nats-server.service".to_owned())?;
+        let limit = |limit: u64| Some(limit).filter(|limit| *limit != u64::MAX);
+        Ok(OpenFiles { soft: limit(soft), hard: limit(hard), of: "nats-server.service".to_owned() })
     }
 
     /// Process id of the running server; `None` when none runs. Cheap.

@@ -259,6 +259,7 @@ fn state(unit: &Told, service: &Told) -> UnitState {
             .map(PathBuf::from)
             .collect(),
         needs_reload: unit.find("NeedDaemonReload").unwrap_or_default(),
+        open_files: service.find("LimitNOFILESoft").zip(service.find("LimitNOFILE")),
     }
 }
 
@@ -287,6 +288,10 @@ mod tests {
         let of = |name: &str, value: OwnedVariant| Told(HashMap::from([(name.to_owned(), value)]));
         let pid = state(&Told(HashMap::new()), &of("MainPID", OwnedVariant::from(7_u32)));
         assert_eq!(pid.main_pid, Some(7));
+        let limits = [("LimitNOFILESoft", 1024_u64), ("LimitNOFILE", u64::MAX)];
+        let limits = limits.map(|(name, limit)| (name.to_owned(), OwnedVariant::from(limit)));
+        let limited = state(&Told(HashMap::new()), &Told(HashMap::from(limits)));
+        assert_eq!((limited.open_files, pid.open_files), (Some((1024, u64::MAX)), None));
         let wrong = state(&of("ActiveState", OwnedVariant::from(7_u32)), &Told(HashMap::new()));
         assert_eq!(wrong.active, "");
         assert_eq!(last_exit(2, 9).as_deref(), Some("signal 9"));
