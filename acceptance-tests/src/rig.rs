@@ -11,4 +11,6 @@ pub mod hosts;
 pub mod loopback;
 pub mod process;
 pub mod terraform;
+#[cfg(any(feature = "hosts", feature = "soak"))]
+pub mod torn;
 pub mod wait;

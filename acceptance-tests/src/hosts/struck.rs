@@ -17,10 +17,12 @@ use nats_agent::parts::effects::{Effect, Effects, Faults, Moment};
 use nats_agent::roles::{AgentSettings, Applier, Place, ServerView, ServiceUser};
 use tokio_util::sync::CancellationToken;
 
+use crate::rig::torn::tear;
+
 /// Where both look for the files, as the host sees it. It is no part of what the agent manages.
 pub const FOLDER: &str = "/var/lib/nats-agent-strikes";
 /// The point at which to stop: [`Point`] on its first line, and on a second one `torn` when the file that is written there
-/// is to lose its end, as it may without power before it was fsynced.
+/// is to lose half of what was written, as it may without power before it was fsynced.
 pub const ARMED: &str = "armed";
 /// [`ARMED`], once it was reached and the applier stands there.
 pub const STRUCK: &str = "struck";
@@ -28,6 +30,8 @@ pub const STRUCK: &str = "struck";
 pub const REACHED: &str = "reached";
 /// See [`ARMED`].
 pub const TORN: &str = "torn";
+/// Of 256 parts.
+const HALF: u8 = 128;
 
 /// A moment of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,8 +79,7 @@ impl Strikes {
             return Ok(());
         }
         if let (Some(file), Some(TORN)) = (file, lines.next()) {
-            let whole = fs::metadata(file)?.len();
-            OpenOptions::new().write(true).open(file)?.set_len(whole / 2)?;
+            tear(file, HALF, point.effect.form())?;
         }
         fs::rename(self.0.join(ARMED), self.0.join(STRUCK))?;
         loop {

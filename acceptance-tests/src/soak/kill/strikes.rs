@@ -1,15 +1,15 @@
 //! Strikes an agent's effects where it was told to, and remembers what was reached and what was struck.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nats_agent::parts::effects::{Effect, Faults, Form, Moment};
+use nats_agent::parts::effects::{Effect, Faults, Moment};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::point::{Fault, Point};
+use crate::rig::torn::tear;
 
 /// Before this on a line of a process that is about to be killed stands the point.
 pub const STRUCK: &str = "struck ";
@@ -141,21 +141,6 @@ fn error(fault: Fault) -> io::Error {
         Fault::FailedWrite => io::ErrorKind::WriteZero.into(),
         Fault::Kill | Fault::Torn | Fault::IoError => rustix::io::Errno::IO.into(),
     }
-}
-
-/// What was fsynced before stays: of a file that is added to, only the last line is torn.
-fn tear(path: &Path, at: u8, form: Form) -> io::Result<()> {
-    let bytes = std::fs::read(path)?;
-    let kept = match form {
-        Form::Append => {
-            let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-        }
-        _ => 0,
-    };
-    let written = (bytes.len() - kept) as u64;
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.set_len(kept as u64 + written * u64::from(at) / 256)
 }
 
 /// Ends this process as `kill -9` does. What was struck is told on standard output before.
