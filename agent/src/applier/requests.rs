@@ -101,7 +101,7 @@ impl Host {
         let (record, mut admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
         if !is_claims_only(&order) {
-            self.check_no_trial()?;
+            self.end_unconfirmed().await?;
         }
         if order.mode == ApplyMode::Roll && !is_claims_only(&order) && self.is_interrupted() {
             self.end_interrupted().await.map_err(|reason| {

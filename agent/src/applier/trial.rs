@@ -183,17 +183,20 @@ impl Host {
         Ok(Some(FirewallStatus { confirmed, trial }))
     }
 
-    /// Refuses a change while firewall rules are on trial: what a confirmation would then prove is anybody's guess.
+    /// Takes back the firewall rules that an earlier apply left on trial: whoever applies now holds the lease, so there is
+    /// nobody any more to confirm them.
     ///
     /// # Errors
-    /// [`ApplierError::Conflict`], naming the trial.
-    pub(super) fn check_no_trial(&self) -> Result<(), ApplierError> {
+    /// [`ApplierError`]; then they stay until their time is over.
+    pub(super) async fn end_unconfirmed(&self) -> Result<(), ApplierError> {
         let Some(firewall) = &self.firewall else { return Ok(()) };
-        match firewall.trial().map_err(applier_error)? {
-            None => Ok(()),
-            Some((trial, remaining_ms)) => {
-                Err(applier_error(FirewallError::Pending { id: trial.id, remaining_ms }))
-            }
+        let Some((trial, _)) = firewall.trial().map_err(applier_error)? else { return Ok(()) };
+        let rules = format!("those before trial {}, which nobody confirmed", trial.id);
+        let announced = self.audit.announce(What::Firewall { rules: clip(&rules) })?;
+        match announced.ended(firewall.cancel(&trial.id).await) {
+            // Its time was over just now.
+            Err(FirewallError::NoTrial { .. }) => Ok(()),
+            ended => ended.map_err(applier_error),
         }
     }
 

@@ -49,8 +49,8 @@ impl Conductor<'_> {
         results
     }
 
-    /// A connection that breaks is made again: the agent went on, and taking the same sections in twice is one. Where it
-    /// went on as far as a trial of firewall rules, nobody else confirms it, and the agent takes nothing in meanwhile.
+    /// A connection that breaks is made again: the agent went on, and taking the same sections in twice is one. Rules that it
+    /// left on trial meanwhile it takes back and tries anew.
     async fn apply_one(
         &self,
         host: &HostName,
@@ -74,38 +74,10 @@ impl Conductor<'_> {
                     ));
                 }
                 Ok((Outcome::Refused { reason }, _)) => return Err(format!("it refused: {reason}")),
-                Err(CallError::Lost { .. }) if attempt < ATTEMPTS => {
-                    tokio::time::sleep(AGAIN).await;
-                    self.confirm_left(host, joined).await?;
-                }
-                // The one that was lost had not come to its trial when we looked.
-                Err(why @ CallError::Conflict { .. }) if (2..ATTEMPTS).contains(&attempt) => {
-                    if !self.confirm_left(host, joined).await? {
-                        return Err(chain(&why));
-                    }
-                }
+                Err(CallError::Lost { .. }) if attempt < ATTEMPTS => attempt += 1,
                 Err(why) => return Err(chain(&why)),
             }
-            attempt += 1;
-        }
-    }
-
-    /// Confirms what an apply whose connection broke left on trial; whether there was anything.
-    async fn confirm_left(&self, host: &HostName, joined: &Joined) -> Result<bool, String> {
-        let mut looked = 1;
-        let report = loop {
-            match joined.agent.observe().await {
-                Ok(seen) => break seen.report,
-                Err(CallError::Lost { .. } | CallError::Timeout { .. }) if looked < ATTEMPTS => {
-                    looked += 1;
-                    tokio::time::sleep(AGAIN).await;
-                }
-                Err(why) => return Err(chain(&why)),
-            }
-        };
-        match report.firewall.and_then(|firewall| firewall.trial) {
-            Some(trial) => trial::confirm(self.system, host, &trial).await.map(|()| true),
-            None => Ok(false),
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
