@@ -187,7 +187,8 @@ fn take_round(wanted: &mut Vec<Wanted>, most: usize) -> Vec<Wanted> {
     taken
 }
 
-/// Arms one strike on each host and applies until an apply comes through. Gives those that were not met.
+/// Arms a strike on each host, some of a short round on several, and applies until an apply comes through. Gives those that
+/// were met on none: of two hosts one may do a step, and the other find it done.
 fn one_round(
     hosts: &mut Hosts,
     system: &mut System,
@@ -197,7 +198,8 @@ fn one_round(
 ) -> Result<Vec<Wanted>> {
     let names: Vec<String> = hosts.all().iter().map(|host| host.name().to_owned()).collect();
     let Some(first) = round.first() else { return Ok(Vec::new()) };
-    for (one, name) in round.iter().zip(&names) {
+    let armed: Vec<(&Wanted, &String)> = round.iter().cycle().zip(&names).collect();
+    for (one, name) in &armed {
         strikes::arm(hosts.host(name)?, one.strike)?;
     }
     first.kind.declare(system, *number);
@@ -210,7 +212,7 @@ fn one_round(
         let deadline = Instant::now() + STRUCK_TIMEOUT;
         while apply.is_running()? {
             ensure!(Instant::now() < deadline, "an apply does not end");
-            for (one, name) in round.iter().zip(&names) {
+            for (one, name) in &armed {
                 if strikes::is_struck(hosts.host(name)?) {
                     strike(hosts, name, one, counted)?;
                 }
@@ -229,14 +231,11 @@ fn one_round(
             Err(_) => counted.failed += 1,
         }
     }
-    let mut unmet = Vec::new();
-    for (one, name) in round.iter().zip(&names) {
-        if strikes::disarm(hosts.host(name)?)? {
-            unmet.push(one.clone());
-        }
+    for (_, name) in &armed {
+        strikes::disarm(hosts.host(name)?)?;
     }
     // One may have been met after the last look.
-    for (one, name) in round.iter().zip(&names) {
+    for (one, name) in &armed {
         if strikes::is_struck(hosts.host(name)?) {
             strike(hosts, name, one, counted)?;
         }
@@ -245,7 +244,8 @@ fn one_round(
     for host in hosts.all() {
         look(host, "after the round", counted)?;
     }
-    Ok(unmet)
+    let is_unmet = |one: &&Wanted| !counted.struck.contains(&(one.strike.point, one.strike.way));
+    Ok(round.iter().filter(is_unmet).cloned().collect())
 }
 
 /// The applier of this host stands at its point: it is killed there, or its host is.
