@@ -87,10 +87,10 @@ struct Shared {
 
 impl Steady {
     /// Starts: one client a host, each of which publishes to `orders.>` and asks the next host's client, then pauses for
-    /// `pace`. Returns once all are connected.
+    /// `pace`. Returns once all are connected and were answered.
     ///
     /// # Errors
-    /// When one cannot connect.
+    /// When one cannot connect or gets no answer.
     pub fn start<'a>(
         hosts: impl IntoIterator<Item = &'a Host>,
         credentials: &Path,
@@ -160,15 +160,28 @@ async fn run(
     for client in &clients {
         client.flush().await.context("flush")?;
     }
+    let next = places.iter().cycle().skip(1);
+    for (client, place) in clients.iter().zip(next.clone()) {
+        heard_of(client, place).await?;
+    }
     // Who started it waits for this, or has given up.
     let _ = ready.send(());
     let publishers = clients.iter().zip(places).map(|(client, place)| publish(client, place, shared));
-    let next = places.iter().cycle().skip(1);
     let requesters = clients.iter().zip(next).map(|(client, place)| request(client, place, shared));
     let (published, ()) = tokio::join!(join_all(publishers), async { drop(join_all(requesters).await) });
     published.into_iter().collect::<Result<()>>()?;
     let counted = std::mem::take(&mut *lock(shared));
     Ok(Counted { disconnects: shared.disconnects.load(Ordering::Acquire), ..counted })
+}
+
+/// Waits until the server of `client` has been told who answers at `asked`: servers tell each other after the client knows.
+async fn heard_of(client: &Client, asked: &Place) -> Result<()> {
+    let began = Instant::now();
+    while let Err(error) = client.request(format!("echo.{}", asked.name), "x".into()).await {
+        ensure!(began.elapsed() < PATIENCE, "the client at `{}` is not heard of: {error}", asked.name);
+        tokio::time::sleep(AGAIN).await;
+    }
+    Ok(())
 }
 
 async fn connect(place: &Place, credentials: &Path, shared: &Arc<Shared>) -> Result<Client> {
