@@ -78,6 +78,10 @@ pub(super) fn check(stage: &mut Stage) -> Result<Vec<Row>> {
     ] {
         let opened = before.iter().filter(|(kind, door)| door.is_open() && kind.starts_with(start)).count();
         rows.push(Row::at_least(&format!("opened before: {start}"), opened, least));
+        if opened < least {
+            let shut = before.iter().filter(|(kind, door)| !door.is_open() && kind.starts_with(start));
+            rows.extend(shut.map(|(kind, door)| Row::told(&format!("shut before: {kind}"), door)));
+        }
     }
     for (kind, count) in by_kind(&after, |door| !door.is_open()) {
         rows.push(Row::told(&format!("refused: {kind}"), count));

@@ -17,7 +17,7 @@ use nats_agent_api::{AgentClient, CallError, Expected, Timeouts};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -165,7 +165,8 @@ fn name(method: Method) -> &'static str {
 
 /// A connection as another server's. Who is not let in is closed at once, in the handshake or right after it;
 /// everything else, silence too, is an open door.
-/// Source: nats-server 2.15.1 server/client.go, `doTLSServerHandshake`: a key that is not pinned is closed without a word.
+/// Between servers the handshake comes before any word, and a key that is not pinned is closed without one.
+/// Source: nats-server 2.15.1 server/route.go `createRoute`, server/client.go `doTLSServerHandshake`.
 async fn link(
     own: &ClientIdentity,
     server_ca: &RootCertStore,
@@ -174,13 +175,9 @@ async fn link(
 ) -> Result<String, String> {
     let stream = timeout(WORD, TcpStream::connect((address, port))).await;
     let stream = stream.map_err(|_| "no connection in time".to_owned())?.map_err(|why| why.to_string())?;
-    let mut stream = BufReader::new(stream);
-    let mut greeting = String::new();
-    let greeted = timeout(WORD, stream.read_line(&mut greeting)).await;
-    greeted.map_err(|_| "no greeting in time".to_owned())?.map_err(|why| why.to_string())?;
     let connector = TlsConnector::from(Arc::new(tls(own, server_ca).map_err(|why| format!("{why:#}"))?));
     let name = ServerName::IpAddress(std::net::IpAddr::from(address).into());
-    let shaken = timeout(WORD, connector.connect(name, stream.into_inner())).await;
+    let shaken = timeout(WORD, connector.connect(name, stream)).await;
     let mut stream = shaken.map_err(|_| "no handshake in time".to_owned())?.map_err(|why| why.to_string())?;
     let mut word = [0_u8; 200];
     match timeout(WORD, stream.read(&mut word)).await {
