@@ -169,8 +169,7 @@ fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
 /// there is none.
 ///
 /// For a moment of it the kernel knows no element of a set, so single packets of who is allowed are dropped (measured,
-/// Linux
-/// 6.18); never is one of who is denied let through. [`super::replacement`] has the way without.
+/// Linux 6.18); never is one of who is denied let through. [`super::replacement`] has the way without.
 #[must_use]
 pub fn replace_commands(table: &Table) -> Value {
     let Table { flags: _, chains, sets, others: _ } = table;

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! input         base chain, before every other table's: loopback returns, TCP on trial goes to the rules on trial, the
-//! rest               to the confirmed ones rules_HASH    a chain of rules, by their hash; its sets are
-//! `rules_HASH_client4` and so on trial_ID      set with an element that the kernel itself removes when the trial's
-//! time is over; there only while one is
+//!               rest to the confirmed ones
+//! rules_HASH    a chain of rules, by their hash; its sets are `rules_HASH_client4` and so on
+//! trial_ID      set with an element that the kernel itself removes when the trial's time is over; there only while one
+//!               is
 //! ```
 //!
 //! So nothing has to run for a trial to end: without the element the kernel takes the other chain. And because other rules
