@@ -100,14 +100,14 @@ impl Host {
         let _acting = self.audit.acting(self.who(caller, &order));
         let (record, mut admitted) = self.take_in(&order.sections)?;
         self.check_lease(&order, &self.contents()?)?;
-        if !is_claims_only(&order) {
+        if order.mode == ApplyMode::Roll && !is_claims_only(&order) {
             self.end_unconfirmed().await?;
-        }
-        if order.mode == ApplyMode::Roll && !is_claims_only(&order) && self.is_interrupted() {
-            self.end_interrupted().await.map_err(|reason| {
-                ApplierError::Failed(format!("an earlier change could not be ended: {reason}"))
-            })?;
-            admitted = self.take_in(&order.sections)?.1;
+            if self.is_interrupted() {
+                self.end_interrupted().await.map_err(|reason| {
+                    ApplierError::Failed(format!("an earlier change could not be ended: {reason}"))
+                })?;
+                admitted = self.take_in(&order.sections)?.1;
+            }
         }
         let Admitted { contents, new } = admitted;
         if is_claims_only(&order) && order.mode == ApplyMode::Roll {

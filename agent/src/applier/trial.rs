@@ -183,8 +183,8 @@ impl Host {
         Ok(Some(FirewallStatus { confirmed, trial }))
     }
 
-    /// Takes back the firewall rules that an earlier apply left on trial: whoever applies now holds the lease, so there is
-    /// nobody any more to confirm them.
+    /// Takes back the firewall rules that an earlier roll left on trial: whoever rolls now holds the lease, so there is
+    /// nobody any more to confirm them. What is only staged touches no rules.
     ///
     /// # Errors
     /// [`ApplierError`]; then they stay until their time is over.
