@@ -8,7 +8,7 @@ mod reading;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Gid, Mode, OFlags, Uid};
@@ -315,11 +315,7 @@ pub fn lock(effects: &Effects, path: &Path) -> Result<Option<File>, FileError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let open = || Ok(rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))?);
     let file = effects.run(Effect::LockState, open).map_err(fail)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(File::from(file))),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(fail(errno.into())),
-    }
+    Ok(try_flock(&file).map_err(fail)?.then(|| File::from(file)))
 }
 
 /// Opens the file of a latency probe with `length` bytes of room, which is made where it is missing; `None` while
@@ -331,10 +327,8 @@ pub fn open_probe(effects: &Effects, path: &Path, length: u64) -> io::Result<Opt
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     effects.run(Effect::WriteProbe, || {
         let file = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
+        if !try_flock(&file)? {
+            return Ok(None);
         }
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
             // What a file system without it measures is what a server on it meets.
@@ -342,6 +336,15 @@ pub fn open_probe(effects: &Effects, path: &Path, length: u64) -> io::Result<Opt
             Err(errno) => Err(errno.into()),
         }
     })
+}
+
+/// Locks an open file or directory until its handle closes; false while somebody else holds it.
+fn try_flock(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn create(path: &Path, mode: u32) -> io::Result<File> {

@@ -5,12 +5,16 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 
-use super::FileError;
-use super::reading::{mode_of, owner_of};
+use super::reading::{mode_of, open_directory, owner_of};
+use super::{FileError, try_flock};
 use crate::parts::effects::{Effect, Effects, Moment};
 use crate::roles::ServiceUser;
+
+/// How often somebody else's hold on a directory is waited for, and how long each time.
+const HOLD_TRIES: u32 = 200;
+const HOLD_PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes a directory with exactly the permission bits `mode` where there is none.
 ///
@@ -88,10 +92,6 @@ pub fn set_owner(effects: &Effects, effect: Effect, path: &Path, owner: ServiceU
         .run(effect, || Ok(rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
-/// How often somebody else's hold on a directory is waited for, and how long each time.
-const HOLD_TRIES: u32 = 200;
-const HOLD_PAUSE: Duration = Duration::from_millis(10);
-
 /// Holds a directory against whoever else asks to, in this process or another, until the returned handle closes: for a file
 /// that is read and written again. Waits for two seconds at the longest; those who hold it write one file.
 ///
@@ -99,15 +99,12 @@ const HOLD_PAUSE: Duration = Duration::from_millis(10);
 /// [`FileError::Write`], naming the directory; also when somebody holds it all the while.
 pub fn hold_directory(path: &Path) -> Result<File, FileError> {
     let fail = |source| FileError::Write { path: path.to_owned(), source };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory =
-        rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+    let directory = open_directory(path, OFlags::empty()).map_err(|errno| fail(errno.into()))?;
     for _ in 0..HOLD_TRIES {
-        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(File::from(directory)),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(HOLD_PAUSE),
-            Err(errno) => return Err(fail(errno.into())),
+        if try_flock(&directory).map_err(fail)? {
+            return Ok(File::from(directory));
         }
+        std::thread::sleep(HOLD_PAUSE);
     }
     Err(fail(io::Error::other("another process holds it")))
 }
