@@ -399,15 +399,30 @@ fn log(records: &str) -> Vec<RecordHash> {
     records.chars().map(|record| format!("{:02x}", record as u32).repeat(32).try_into().unwrap()).collect()
 }
 
+/// A cluster that was made while the log of its second host held four records.
+struct Logged {
+    harness: Harness,
+    agents: Vec<FakeAgent>,
+    block: Value,
+    made: Instance,
+}
+
+impl Logged {
+    async fn made() -> Logged {
+        let harness = harness(ROOT.into()).await;
+        let trust = trust(&harness).await.state.attr("trust").clone();
+        let agents = bare(&authority(ROOT), 3).await;
+        agents[1].script(|script| script.audit = log("abcd"));
+        let block = cluster(trust, &addresses(&agents));
+        let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
+        Logged { harness, agents, block, made }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_or_rewritten_audit_log_is_told_by_every_refresh_until_it_is_whole_again() {
-    let harness = harness(ROOT.into()).await;
-    let trust = trust(&harness).await.state.attr("trust").clone();
-    let agents = bare(&authority(ROOT), 3).await;
+    let Logged { harness, agents, block, made } = Logged::made().await;
     let audit = |records: &str| agents[1].script(|script| script.audit = log(records));
-    audit("abcd");
-    let block = cluster(trust, &addresses(&agents));
-    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
     let refreshed = async |from: &Instance| {
         let (read, warnings) = harness.read("nats_cluster", from).await.unwrap();
         let read = read.unwrap();
@@ -442,13 +457,8 @@ async fn a_cut_or_rewritten_audit_log_is_told_by_every_refresh_until_it_is_whole
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_update_remembers_how_far_the_audit_logs_went() {
-    let harness = harness(ROOT.into()).await;
-    let trust = trust(&harness).await.state.attr("trust").clone();
-    let agents = bare(&authority(ROOT), 3).await;
+    let Logged { harness, agents, block, made } = Logged::made().await;
     let audit = |records: &str| agents[1].script(|script| script.audit = log(records));
-    audit("abcd");
-    let block = cluster(trust, &addresses(&agents));
-    let made = harness.apply("nats_cluster", None, block.clone()).await.unwrap();
     // The log went on, the update fails, and then somebody cuts it.
     audit("abcdefg");
     let full = ServiceError::Failed("the disk is full".to_owned());

@@ -33,6 +33,7 @@ const BEFORE: Duration = Duration::from_secs(120);
 /// How long the meta leader may take to hand over. A server that stops while it leads costs about five seconds
 /// without one, so it is no reason to give up.
 const STEP_DOWN: Duration = Duration::from_secs(10);
+
 /// Sections that each host is to take in; a host with none is repaired.
 pub type Orders = BTreeMap<HostName, Vec<SignedSection>>;
 
