@@ -85,12 +85,12 @@ pub(super) fn process(desired: &Desired, observed: &Observed, is_blocked: bool) 
 fn wanted_binary<'a>(desired: &'a Desired, observed: &'a BinaryObserved) -> Option<&'a str> {
     match (&desired.server.source, observed) {
         (BinarySource::File { path: _, sha256 }, _) => Some(sha256),
-        (BinarySource::Url { url: _, sha256: wanted }, BinaryObserved::Present { sha256, download, .. })
-            if download.as_deref() == Some(wanted.as_str()) =>
+        (BinarySource::Url { .. }, found @ BinaryObserved::Present { sha256, .. })
+            if binary(desired, found).is_none() =>
         {
             Some(sha256)
         }
-        // Not installed yet: an archive does not tell the sum of what is in it, which is another one than what runs.
+        // To be installed: an archive does not tell the sum of what is in it, which is another one than what runs.
         (BinarySource::Url { url: _, sha256: wanted }, _) => Some(wanted.as_str()),
         (BinarySource::Agent | BinarySource::Path { .. }, BinaryObserved::Present { sha256, .. }) => {
             Some(sha256)

@@ -114,15 +114,20 @@ pub(crate) fn identity(cluster: &str) -> StoreIdentity {
     }
 }
 
+/// The archive that has the binary.
+pub(crate) fn download() -> BinarySource {
+    BinarySource::Url {
+        url: "https://example.com/x.tar.gz".parse().unwrap(),
+        sha256: DOWNLOAD.parse().unwrap(),
+    }
+}
+
 fn desired() -> impl Strategy<Value = Desired> {
     let lineage = || proptest::option::of(prop_oneof![Just("l1".to_owned()), Just("l2".to_owned())]);
     let source = prop_oneof![
         Just(BinarySource::Agent),
         Just(BinarySource::File { path: "/x".to_owned(), sha256: BINARY.to_owned() }),
-        Just(BinarySource::Url {
-            url: "https://example.com/x.tar.gz".parse().unwrap(),
-            sha256: DOWNLOAD.parse().unwrap()
-        })
+        Just(download()),
     ];
     let claims = proptest::collection::btree_map(
         prop_oneof![Just("A1".to_owned()), Just("A2".to_owned())],

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use host_state::desired::Run;
 use host_state::document::{BinarySource, Profile, Release};
-use host_state::observed::{FirewallObserved, ProcessObserved, StoreDisk, StoreObserved};
+use host_state::observed::{BinaryObserved, FirewallObserved, ProcessObserved, StoreDisk, StoreObserved};
 use host_state::plan::{Impact, Part};
 use host_state::{Difference, Plan, Step, diff, drift, plan};
 use nats_config::ServerConfig;
@@ -144,6 +144,18 @@ fn a_restart_for_another_reason_brings_the_list_along() {
         ProcessObserved::Running { pid: 1, started_at: 0, binary_sha256: "old".to_owned() };
     let (_, plan) = planned(&host);
     assert_eq!(steps_of(&plan), ["write the configuration", "restart nats-server"]);
+}
+
+#[test]
+fn what_is_installed_from_an_archive_is_what_runs_afterwards() {
+    let mut host = settled(host::config(0, 0, 0), host::config(0, 0, 0));
+    host.desired.server.source = host::download();
+    steps::apply(&Step::InstallBinary, &mut host);
+    assert_eq!(planned(&host), (Vec::new(), Plan::empty()));
+    let BinaryObserved::Present { version, .. } = &mut host.observed.binary else { unreachable!() };
+    *version = "2.14.0".to_owned();
+    let (_, plan) = planned(&host);
+    assert_eq!(steps_of(&plan), ["install nats-server", "restart nats-server"]);
 }
 
 #[test]
